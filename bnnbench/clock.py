@@ -1,0 +1,71 @@
+"""Where the time of a run goes: buckets that add up to the wall time."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TRAIN = "train"  #: getting the batch, forward, backward and the optimizers
+WARMUP = "warmup"  #: what ``train`` is called in a run's first epoch, which no mean includes
+EVALUATION = "evaluation"
+PROBES = "probes"
+DATABASE = "database"  #: all that happens outside, between two epochs
+OTHER = "other"
+BUCKETS = (TRAIN, EVALUATION, PROBES, DATABASE, OTHER)
+
+
+class Clock:
+    """A stopwatch that always runs in exactly one bucket.
+
+    On CUDA a change of bucket records an event; :meth:`lap` synchronizes once and reads them all,
+    so that no step waits for the clock.
+    """
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.cuda = device.startswith("cuda")
+        self.bucket = OTHER
+        self.marks: list[tuple[str, Any]] = [(OTHER, self._now())]
+
+    def enter(self, bucket: str) -> None:
+        """Stop the present bucket and start another."""
+        if bucket != self.bucket:
+            self.bucket = bucket
+            self.marks.append((bucket, self._now()))
+
+    @contextmanager
+    def within(self, bucket: str) -> Iterator[None]:
+        """Run in a bucket until the block ends, then in the one before."""
+        before = self.bucket
+        self.enter(bucket)
+        try:
+            yield
+        finally:
+            self.enter(before)
+
+    def lap(self) -> dict[str, float]:
+        """Return the seconds in each bucket since the last lap, and start the next."""
+        now = self._now()
+        ends = [mark for _, mark in self.marks[1:]] + [now]
+        if self.cuda:
+            now.synchronize()
+        seconds = dict.fromkeys(BUCKETS, 0.0)
+        for (bucket, start), end in zip(self.marks, ends, strict=True):
+            seconds[bucket] += self._between(start, end)
+        self.marks = [(self.bucket, now)]
+        return seconds
+
+    def _now(self) -> Any:
+        if not self.cuda:
+            return time.perf_counter()
+        import torch
+
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def _between(self, start: Any, end: Any) -> float:
+        return start.elapsed_time(end) / 1000 if self.cuda else end - start

@@ -1,0 +1,121 @@
+"""Judging a network with the weights of an inference mode."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import nn
+
+from bnnbench.seeds import RandomState, derive
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from torch import Tensor
+
+    from bnnbench.interfaces import InferenceMode, Loss, Split
+    from bnnbench.latents import Latents
+
+BATCH = 1000  #: examples in one forward pass; the result does not depend on it
+
+
+class Score(NamedTuple):
+    """``accuracy`` in percent and the mean ``loss`` over a split."""
+
+    accuracy: float
+    loss: float
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module, latents: Latents, mode: InferenceMode, split: Split, loss: Loss, seed: int = 0
+) -> Score:
+    """Return the score of the network on a split, computing with the weights of the mode.
+
+    With several draws the outputs of the sampled networks are averaged (BinaryConnect, section
+    2.6, third option). The draws depend on ``seed`` alone, and the caller's generators are left
+    as they were. The network is left in the mode it was found in, its binary weights changed.
+    """
+    training = model.training
+    model.eval()
+    outputs = torch.zeros(())
+    with RandomState(derive(seed, "evaluation")).in_force():
+        for _ in range(mode.draws):
+            latents.project(mode.view)
+            outputs = outputs.to(split.inputs.device) + _outputs(model, split.inputs) / mode.draws
+    model.train(training)
+    right = (outputs.argmax(1) == split.targets).sum().item()
+    total = sum(
+        loss(o, x, y).item() * len(y)
+        for o, x, y in zip(
+            outputs.split(BATCH),
+            split.inputs.split(BATCH),
+            split.targets.split(BATCH),
+            strict=True,
+        )
+    )
+    n = len(split.targets)
+    return Score(accuracy=100 * right / n, loss=total / n)
+
+
+def _outputs(model: nn.Module, inputs: Tensor) -> Tensor:
+    return torch.cat([model(x) for x in inputs.split(BATCH)])
+
+
+@contextmanager
+def reestimated(
+    model: nn.Module, latents: Latents, mode: InferenceMode, batches: list[Tensor]
+) -> Iterator[None]:
+    """Let batch normalization hold the statistics of the mode's own weights, until the block ends.
+
+    The running statistics belong to the weights they were gathered with; a network judged with
+    other weights may want its own. They are the plain averages over ``batches`` of training
+    inputs; dropout is off. An empty list changes nothing.
+    """
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    kept = [(m, m.momentum, {k: v.clone() for k, v in m.named_buffers()}) for m in norms]
+    training = model.training
+    try:
+        if batches:
+            _reestimate(model, latents, mode, norms, batches)
+        yield
+    finally:
+        model.train(training)
+        for norm, momentum, buffers in kept:
+            norm.momentum = momentum
+            for name, value in buffers.items():
+                norm.get_buffer(name).copy_(value)
+
+
+@torch.no_grad()
+def _reestimate(
+    model: nn.Module,
+    latents: Latents,
+    mode: InferenceMode,
+    norms: list[nn.modules.batchnorm._BatchNorm],
+    batches: list[Tensor],
+) -> None:
+    model.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # torch's word for a plain average
+        norm.train()
+    with RandomState(derive(0, "reestimation")).in_force():
+        for inputs in batches:
+            latents.project(mode.view)
+            model(inputs)
+
+
+def weight_bits(views: Mapping[str, Tensor]) -> int:
+    """Return 1 if every filter of every layer takes at most two values, else 32.
+
+    Measured on the weights themselves, whatever the method says of them.
+    """
+    for weight in views.values():
+        filters = weight.flatten(1)
+        low, high = filters.amin(1, keepdim=True), filters.amax(1, keepdim=True)
+        if not ((filters == low) | (filters == high)).all():
+            return 32
+    return 1

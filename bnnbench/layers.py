@@ -1,0 +1,55 @@
+"""The layers by whose type a network says what is binary in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from bnnbench.binarization import binarize
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bnnbench.interfaces import Binarizer
+
+
+class BinaryLinear(nn.Linear):
+    """A dense layer whose weight is binary: no behaviour of its own, only a name."""
+
+
+class BinaryConv2d(nn.Conv2d):
+    """A convolution whose weight is binary: no behaviour of its own, only a name."""
+
+
+class BinaryActivation(nn.Module):
+    """An activation of one bit: ``binarizer.forward`` with ``binarizer.backward`` for gradient."""
+
+    def __init__(self, binarizer: Binarizer) -> None:
+        super().__init__()
+        self.binarizer = binarizer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the binarized activations; same shape as ``x``."""
+        return binarize(x, self.binarizer)
+
+    def extra_repr(self) -> str:
+        """Name the binarizer in the printed network."""
+        return repr(self.binarizer)
+
+
+def binary_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the layers with binary weights, by their name in the network, in its order."""
+    kinds = (BinaryLinear, BinaryConv2d)
+    return {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
+
+
+def real_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return every parameter that is not the weight of a binary layer, by its name."""
+    binary = {id(layer.weight) for layer in binary_layers(model).values()}
+    return {name: p for name, p in model.named_parameters() if id(p) not in binary}
+
+
+def activation_bits(model: nn.Module) -> int:
+    """Return 1 where the network binarizes its activations, else 32."""
+    return 1 if any(isinstance(module, BinaryActivation) for module in model.modules()) else 32

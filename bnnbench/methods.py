@@ -1,0 +1,116 @@
+"""A method of training: phases, each with one view of the binary weights and one way to move them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from bnnbench.schedules import Scheduled
+from bnnbench.spaces import Float
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.optim import Optimizer
+
+    from bnnbench.interfaces import Binarizer, View
+
+MethodFactory = Callable[..., "Method"]
+
+
+def unchanged(latent: Tensor) -> Tensor:
+    """Return the latent as it is."""
+    return latent
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training with one view of the binary weights and one way to move them.
+
+    ``binary`` moves the latents, ``real`` every other parameter; both are built anew as the phase
+    begins. ``start`` is what becomes of the latents at that moment. ``share`` is the phase's part
+    of the epochs; the shares of a method add up to 1.
+    """
+
+    binarizer: Scheduled[Binarizer]
+    binary: Scheduled[Optimizer]
+    real: Scheduled[Optimizer]
+    share: float = 1.0
+    start: View = unchanged
+
+
+@dataclass(frozen=True)
+class Method:
+    """Phases in order, and how the result is judged.
+
+    ``initialize`` maps the architecture's weight to a fresh network's first latent. ``judged``
+    names the inference mode that the method's authors judge it with: the tuner follows it.
+    """
+
+    name: str
+    phases: tuple[Phase, ...]
+    judged: str = "binary"
+    initialize: View = unchanged
+
+    def __post_init__(self) -> None:
+        total = sum(phase.share for phase in self.phases)
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"phase shares of {self.name!r} must add up to 1, got {total:g}")
+
+    def spans(self, epochs: int) -> list[tuple[int, int]]:
+        """Return the 0-based (first, end) epochs of each phase; every phase gets its share.
+
+        >>> from types import SimpleNamespace as Phase
+        >>> Method("m", (Phase(share=0.98), Phase(share=0.02))).spans(100)
+        [(0, 98), (98, 100)]
+        """
+        marks, done = [0], 0.0
+        for phase in self.phases:
+            done += phase.share
+            marks.append(round(done * epochs))
+        return list(zip(marks[:-1], marks[1:], strict=True))
+
+
+def cross(
+    name: str, binarizer: Callable[..., Binarizer], optimizer: Callable[..., Optimizer]
+) -> MethodFactory:
+    """Return a method factory that crosses a registered binarizer with a registered optimizer.
+
+    Its hyperparameters are the optimizer's, the binarizer's that the optimizer does not name too,
+    and ``real_lr``, the learning rate of Adam for the real parameters.
+    """
+    ours = _hyperparameters(optimizer, skip=1)
+    theirs = {k: v for k, v in _hyperparameters(binarizer).items() if k not in ours}
+
+    def crossed(real_lr: float = 1e-3, **hyper: Any) -> Method:
+        from torch.optim import Adam
+
+        phase = Phase(
+            binarizer=Scheduled(binarizer, **{k: v for k, v in hyper.items() if k in theirs}),
+            binary=Scheduled(optimizer, **{k: v for k, v in hyper.items() if k in ours}),
+            real=Scheduled(Adam, lr=real_lr),
+        )
+        return Method(name, (phase,))
+
+    real_lr = inspect.Parameter(
+        "real_lr",
+        inspect.Parameter.KEYWORD_ONLY,
+        default=1e-3,
+        annotation=Annotated[float, Float(1e-4, 3e-2, log=True)],
+    )
+    parameters = {**ours, **theirs}
+    parameters.setdefault("real_lr", real_lr)
+    crossed.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
+    crossed.__doc__ = (
+        f"{name}.\n\nBinarizer: {inspect.getdoc(binarizer)}\n\nOptimizer: {inspect.getdoc(optimizer)}"
+    )
+    crossed.__name__ = name
+    return crossed
+
+
+def _hyperparameters(component: Callable[..., Any], skip: int = 0) -> dict[str, inspect.Parameter]:
+    signature = inspect.signature(component, eval_str=True)
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    named = [p for p in signature.parameters.values() if p.kind in kinds][skip:]
+    return {p.name: p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in named}

@@ -1,0 +1,86 @@
+"""The flip probe: how often weights change their sign, exact at every step, for every method.
+
+The code of a weight is the sign with which it would be deployed: of the latent for methods that
+have one, of the weight itself where the latent is the weight (Bop); never a stochastic sample.
+
+    flip_step    mean over the epoch's steps of the share of codes that changed in the step
+    flip_epoch   share of codes that differ from those at the end of the epoch before
+    flip_init    share of codes that differ from those before training
+    pi           ln(flip_step + e^-9), Helwegen et al. 2019, section 5.1
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+
+from bnnbench.measurements import Measurement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from bnnbench.latents import Latents
+
+Codes = dict[str, "Tensor"]
+
+
+class FlipProbe:
+    """Counts flips, per layer and in total; see the module for the four figures."""
+
+    def __init__(self) -> None:
+        self.start: Codes = {}
+
+    def step(self, latents: Latents) -> None:
+        """Count the codes that changed in this step."""
+        now = latents.codes()
+        for name, code in now.items():
+            self.flips[name] += torch.count_nonzero(code ^ self.last[name])
+        self.last = now
+        self.steps += 1
+
+    def epoch(self, latents: Latents) -> Iterator[Measurement]:
+        """Return the four figures of the epoch, and begin the next."""
+        now = latents.codes()
+        if self.start:
+            yield from self._figures(now)
+        else:
+            self.start = now
+        self.last = self.before = now
+        self.steps = 0
+        self.flips = {name: torch.zeros((), dtype=torch.int64) for name in now}
+        self.flips = {name: count.to(now[name].device) for name, count in self.flips.items()}
+
+    def _figures(self, now: Codes) -> Iterator[Measurement]:
+        sizes = {name: code.numel() for name, code in now.items()}
+        counts = {
+            "flip_step": {name: count.item() for name, count in self.flips.items()},
+            "flip_epoch": _differences(now, self.before),
+            "flip_init": _differences(now, self.start),
+        }
+        for metric, flips in counts.items():
+            looks = max(self.steps, 1) if metric == "flip_step" else 1
+            shares = {name: flips[name] / (looks * size) for name, size in sizes.items()}
+            shares[""] = sum(flips.values()) / (looks * max(sum(sizes.values()), 1))
+            for layer, share in shares.items():
+                yield Measurement(metric, share, layer=layer)
+                if metric == "flip_step":
+                    yield Measurement("pi", pi(share), layer=layer)
+
+
+def pi(share: float) -> float:
+    """Return ln(share + e^-9), the logarithm of a flip rate with a floor at -9.
+
+    >>> [round(pi(share), 3) for share in (0, 1e-5, 1e-3)]
+    [-9.0, -8.922, -6.791]
+    """
+    return math.log(share + math.exp(-9))
+
+
+def _differences(now: Codes, then: Codes) -> dict[str, int | float]:
+    return {
+        name: int(torch.count_nonzero(code ^ then[name]).item()) for name, code in now.items()
+    }

@@ -1,0 +1,136 @@
+"""Hyperparameters that change as training goes on, and things that are built from them.
+
+A hyperparameter is a number, a function of :class:`Progress`, or either of these times a factor of
+each layer's own (:class:`PerLayer`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.optim import Optimizer
+
+T = TypeVar("T")
+
+
+class Progress(NamedTuple):
+    """How far a phase has come: 0-based ``step`` of ``total``, 0-based ``epoch`` of ``epochs``."""
+
+    step: int
+    total: int
+    epoch: int
+    epochs: int
+
+
+Schedule = Callable[[Progress], float]
+
+
+@dataclass(frozen=True)
+class PerLayer:
+    """A hyperparameter times a factor of each layer's own, found from the layer's latent."""
+
+    value: float | Schedule
+    factor: Callable[[Tensor], float]
+
+
+Hyper = float | Schedule | PerLayer
+
+
+@dataclass(frozen=True)
+class Geometric:
+    """From ``start`` towards ``end`` by the same factor each epoch: start * (end/start)^(e/E).
+
+    Constant inside an epoch; the last epoch stops one factor short of ``end``, as in the published
+    code of BinaryConnect.
+
+    >>> f"{Geometric(3e-3, 2e-6)(Progress(0, 500, 499, 500)):.4e}"
+    '2.0295e-06'
+    """
+
+    start: float
+    end: float
+
+    def __call__(self, at: Progress) -> float:
+        """Return the value in the epoch of ``at``."""
+        return float(self.start * (self.end / self.start) ** (at.epoch / at.epochs))
+
+
+@dataclass(frozen=True)
+class Linear:
+    """From ``start`` at the first step to ``end`` at the last.
+
+    >>> [Linear(1.0, 0.0)(Progress(t, 5, 0, 1)) for t in range(5)]
+    [1.0, 0.75, 0.5, 0.25, 0.0]
+    """
+
+    start: float
+    end: float
+
+    def __call__(self, at: Progress) -> float:
+        """Return the value at the step of ``at``."""
+        share = at.step / max(at.total - 1, 1)
+        return self.start + (self.end - self.start) * share
+
+
+@dataclass(frozen=True)
+class Staircase:
+    """``start`` times ``factor`` for each finished one of ``stages`` equal stages of the steps.
+
+    >>> [f"{Staircase(1e-4, 0.1, 5)(Progress(t, 10, 0, 1)):.0e}" for t in (0, 1, 2, 9)]
+    ['1e-04', '1e-04', '1e-05', '1e-08']
+    """
+
+    start: float
+    factor: float
+    stages: int
+
+    def __call__(self, at: Progress) -> float:
+        """Return the value at the step of ``at``."""
+        return float(self.start * self.factor ** (self.stages * at.step // at.total))
+
+
+def resolve(value: Hyper, at: Progress, layer: Tensor | None = None) -> float:
+    """Return the number that a hyperparameter is at this progress, for this layer's latent."""
+    if isinstance(value, PerLayer):
+        if layer is None:
+            raise TypeError("a PerLayer hyperparameter needs parameter groups of one layer each")
+        return resolve(value.value, at) * value.factor(layer)
+    return value(at) if callable(value) else value
+
+
+@dataclass(frozen=True)
+class Scheduled(Generic[T]):
+    """Something to build, and its hyperparameters, each a number or a schedule.
+
+    ``Scheduled(Adam, lr=Geometric(1e-3, 1e-6))`` is an optimizer; ``Scheduled(Tanh, beta=...)`` a
+    binarizer. The same lines serve a learning rate, Bop's gamma, BMD's beta and BNEW's lambda.
+    """
+
+    kind: Callable[..., T]
+    hyper: Mapping[str, Any] = field(default_factory=dict)
+
+    def __init__(self, kind: Callable[..., T], **hyper: Any) -> None:
+        object.__setattr__(self, "kind", kind)
+        object.__setattr__(self, "hyper", hyper)
+
+    def build(self, at: Progress) -> T:
+        """Return the thing with the hyperparameters of this progress."""
+        return self.kind(**{name: resolve(value, at) for name, value in self.hyper.items()})
+
+    def optimizer(self, groups: list[dict[str, Any]], at: Progress) -> T:
+        """Return the thing built over groups of parameters, each with its hyperparameters."""
+        first = self._for(groups[0], at)
+        return self.kind([group | self._for(group, at) for group in groups], **first)
+
+    def update(self, optimizer: Optimizer, at: Progress) -> None:
+        """Write the hyperparameters of this progress into every group of the optimizer."""
+        for group in optimizer.param_groups:
+            group.update(self._for(group, at))
+
+    def _for(self, group: Mapping[str, Any], at: Progress) -> dict[str, Any]:
+        layer = group["params"][0] if len(group["params"]) == 1 else None
+        return {name: resolve(value, at, layer) for name, value in self.hyper.items()}

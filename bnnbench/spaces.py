@@ -1,0 +1,129 @@
+"""Hyperparameters, read from the signature of the function that takes them.
+
+There is no second list: the default is the published value, ``Annotated[float, Float(...)]``
+carries the search space, and whatever else pydantic understands (``annotated_types.Gt(0)``,
+``Literal[...]``) bounds what is legal.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, get_args, get_origin
+
+from bnnbench.errors import PluginError, UsageError, suggestion
+
+
+@dataclass(frozen=True)
+class Float:
+    """Search a real number between ``low`` and ``high``, on a logarithmic scale if ``log``."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Int:
+    """Search a whole number between ``low`` and ``high``, both included."""
+
+    low: int
+    high: int
+    log: bool = False
+
+
+@dataclass(frozen=True, init=False)
+class Choice:
+    """Search among a few values."""
+
+    options: tuple[Any, ...]
+
+    def __init__(self, *options: Any) -> None:
+        object.__setattr__(self, "options", options)
+
+
+Space = Float | Int | Choice
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """One parameter of a component: its type, its default and where to search."""
+
+    name: str
+    annotation: Any
+    default: Any
+    space: Space | None
+
+    @property
+    def required(self) -> bool:
+        """Whether it has no default."""
+        return self.default is inspect.Parameter.empty
+
+    def check(self, value: Any, owner: str) -> Any:
+        """Return the value in the parameter's type, or raise :class:`UsageError`."""
+        from pydantic import TypeAdapter, ValidationError
+
+        try:
+            return TypeAdapter(self.annotation).validate_python(value)
+        except ValidationError as error:
+            law = error.errors()[0]["msg"]
+            law = law[0].lower() + law[1:]
+            raise UsageError(f"{owner}: {self.name} = {value!r}: {law}") from None
+
+
+def hyperparameters(
+    component: Callable[..., Any], given: tuple[str, ...] = ()
+) -> dict[str, Hyperparameter]:
+    """Return the hyperparameters of a component, in the order of its signature.
+
+    ``given`` are the parameters that the harness supplies itself (an architecture's ``shape`` and
+    ``classes``, an optimizer's ``params``).
+    """
+    try:
+        signature = inspect.signature(component, eval_str=True)
+    except (NameError, TypeError, ValueError) as error:
+        raise PluginError(f"the signature of {component!r} cannot be read: {error}") from error
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {
+        p.name: Hyperparameter(p.name, _type(p.annotation), p.default, _space(p.annotation))
+        for p in signature.parameters.values()
+        if p.kind in named and p.name not in given
+    }
+
+
+def validate(
+    component: Callable[..., Any],
+    values: Mapping[str, Any],
+    owner: str,
+    given: tuple[str, ...] = (),
+) -> dict[str, Any]:
+    """Return all hyperparameters of a component, defaults filled in and types checked.
+
+    Raises:
+        UsageError: a name that the component does not have, a missing one, a value out of range.
+    """
+    known = hyperparameters(component, given)
+    for name in values:
+        if name not in known:
+            hint = suggestion(name, known)
+            raise UsageError(f"{owner} has no hyperparameter {name!r}{hint}")
+    for name, hyper in known.items():
+        if hyper.required and name not in values:
+            raise UsageError(f"{owner} needs a value for {name!r}, which has no default")
+    return {
+        name: hyper.check(values[name], owner) if name in values else hyper.default
+        for name, hyper in known.items()
+    }
+
+
+def _type(annotation: Any) -> Any:
+    return Any if annotation is inspect.Parameter.empty else annotation
+
+
+def _space(annotation: Any) -> Space | None:
+    if get_origin(annotation) is Annotated:
+        for extra in get_args(annotation)[1:]:
+            if isinstance(extra, Float | Int | Choice):
+                return extra
+    return None

@@ -1,0 +1,279 @@
+"""The one training loop, a generator of measurements. It reads as Algorithm 1 of BinaryConnect.
+
+It knows no database, no plugin manager and no plot; what is done with the measurements is done
+outside, between two epochs.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from bnnbench import clock as buckets
+from bnnbench.clock import Clock
+from bnnbench.errors import BnnbenchError
+from bnnbench.evaluation import evaluate, reestimated, weight_bits
+from bnnbench.latents import Latents
+from bnnbench.layers import activation_bits, real_parameters
+from bnnbench.measurements import Measurement
+from bnnbench.schedules import Progress
+from bnnbench.seeds import RandomState, derive
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from torch import Tensor, nn
+    from torch.optim import Optimizer
+
+    from bnnbench.interfaces import Binarizer, Dataset, InferenceMode, Loss, Probe, Split
+    from bnnbench.methods import Method, Phase
+    from bnnbench.schedules import Scheduled
+
+
+class DivergedError(BnnbenchError):
+    """The training loss is no longer a finite number: a result, not a fault."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a network is trained and judged, whatever the method.
+
+    ``select`` says which epoch's network is judged at the end: the ``best`` on validation in the
+    judged mode (of equals the latest, as in BinaryConnect's code) or the ``last``. ``test`` allows
+    one look at the test split, at the selected epoch. ``reestimate`` is the number of training
+    batches from which batch normalization is re-estimated before each evaluation; 0 leaves it.
+    """
+
+    epochs: int
+    batch_size: int
+    seed: int
+    select: str = "best"
+    test: bool = False
+    reestimate: int = 0
+    device: str = "cpu"
+
+
+def train(
+    model: nn.Module,
+    method: Method,
+    data: Dataset,
+    loss: Loss,
+    settings: Settings,
+    probes: Sequence[Probe] = (),
+    clock: Clock | None = None,
+) -> Iterator[list[Measurement]]:
+    """Train the network and yield the measurements of each epoch, then those of the end.
+
+    The first list is of epoch 0, before training. Same settings and seed, same bits (on one
+    machine, on CPU). The caller's random generators are never touched.
+
+    Raises:
+        DivergedError: the mean training loss of an epoch is not finite.
+    """
+    run = _Training(model, method, data, loss, settings, probes, clock or Clock(settings.device))
+    return run.measurements()
+
+
+class _Training:
+    def __init__(
+        self,
+        model: nn.Module,
+        method: Method,
+        data: Dataset,
+        loss: Loss,
+        settings: Settings,
+        probes: Sequence[Probe],
+        clock: Clock,
+    ) -> None:
+        self.random = RandomState(derive(settings.seed, "training"))
+        self.model = model.to(settings.device)
+        self.method, self.loss, self.settings = method, loss, settings
+        self.probes, self.clock = probes, clock
+        self.train_split = data.train.to(settings.device)
+        self.validation = data.validation.to(settings.device)
+        self.test = data.test.to(settings.device) if settings.test else None
+        self.steps = len(data.train.targets) // settings.batch_size
+        with self.random.in_force():
+            self.latents = Latents(model, method.initialize)
+        self.selected = _Selected(settings.select)
+
+    def measurements(self) -> Iterator[list[Measurement]]:
+        yield self._outside(self._probed())
+        for number, (phase, (first, end)) in enumerate(
+            zip(self.method.phases, self.method.spans(self.settings.epochs), strict=True)
+        ):
+            stretch = _Stretch(phase, self.latents, self.model, self.steps, end - first)
+            for epoch in range(first, end):
+                with self.random.in_force():
+                    measured = self._epoch(stretch, epoch - first, epoch)
+                at = {"epoch": epoch + 1, "phase": number}
+                self.selected.offer(self, stretch.modes, measured, at)
+                yield self._outside([m._replace(**at) for m in measured])
+        yield self._outside(self._judged())
+
+    def _outside(self, measured: Iterable[Measurement]) -> list[Measurement]:
+        measured = list(measured)
+        self.clock.enter(buckets.DATABASE)
+        return measured
+
+    def _epoch(self, stretch: _Stretch, in_phase: int, epoch: int) -> list[Measurement]:
+        with self.clock.within(buckets.TRAIN):
+            mean_loss = self._steps(stretch, in_phase, epoch).item()
+        self.clock.enter(buckets.OTHER)
+        if not math.isfinite(mean_loss):
+            raise DivergedError(f"the training loss of epoch {epoch + 1} is {mean_loss}")
+        measured = [Measurement("loss", mean_loss, split="train")]
+        measured += stretch.hyperparameters()
+        with self.clock.within(buckets.EVALUATION):
+            measured += self._scores(self._each_epoch(stretch.modes), "validation", self.validation)
+        return measured + self._probed() + self._times(warmup=epoch == 0)
+
+    def _each_epoch(self, modes: Mapping[str, InferenceMode]) -> dict[str, InferenceMode]:
+        """The modes that are cheap, and the one that selects; the others wait for the end."""
+        judged = self.method.judged
+        return {name: mode for name, mode in modes.items() if mode.draws == 1 or name == judged}
+
+    def _steps(self, stretch: _Stretch, in_phase: int, epoch: int) -> Tensor:
+        """One epoch of Algorithm 1 of BinaryConnect, for any method; the mean loss."""
+        model, latents, loss, optimizers = self.model, self.latents, self.loss, stretch.optimizers
+        total_loss = torch.zeros((), device=self.settings.device)
+        model.train()
+        for step, (inputs, targets) in enumerate(self._batches(epoch)):
+            t = stretch.progress(in_phase * self.steps + step)
+            binarizer = stretch.binarizer = stretch.phase.binarizer.build(t)
+            latents.project(binarizer.forward)  # 1. w_b <- binarize(w)
+            value = loss(model(inputs), inputs, targets)
+            value.backward()  # type: ignore[no-untyped-call]  # 2. dL/dw_b
+            latents.pull_back(binarizer.backward)  # dL/dw
+            for scheduled, optimizer in optimizers.values():  # 3. w <- update(w, dL/dw)
+                scheduled.update(optimizer, t)
+                optimizer.step()
+                optimizer.zero_grad()
+            total_loss += value.detach()
+            self.clock.enter(buckets.PROBES)
+            for probe in self.probes:
+                probe.step(latents)
+            self.clock.enter(buckets.TRAIN)
+        return total_loss / max(self.steps, 1)
+
+    def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Whole batches in an order that depends on the seed and the epoch alone."""
+        size, (inputs, targets) = self.settings.batch_size, self.train_split
+        generator = torch.Generator().manual_seed(derive(self.settings.seed, "order", epoch))
+        order = torch.randperm(len(targets), generator=generator).to(targets.device)
+        for chosen in order[: self.steps * size].split(size):
+            yield inputs[chosen], targets[chosen]
+
+    def _scores(
+        self, modes: Mapping[str, InferenceMode], name: str, split: Split
+    ) -> Iterator[Measurement]:
+        size, seed = self.settings.batch_size, self.settings.seed
+        inputs = self.train_split.inputs[: self.settings.reestimate * size]
+        batches = list(inputs.split(size)) if len(inputs) else []
+        for mode_name, mode in modes.items():
+            with reestimated(self.model, self.latents, mode, batches):
+                score = evaluate(self.model, self.latents, mode, split, self.loss, seed)
+            yield Measurement("accuracy", score.accuracy, split=name, mode=mode_name)
+            yield Measurement("loss", score.loss, split=name, mode=mode_name)
+
+    def _probed(self) -> list[Measurement]:
+        with self.clock.within(buckets.PROBES):
+            return [measured for probe in self.probes for measured in probe.epoch(self.latents)]
+
+    def _times(self, *, warmup: bool = False) -> list[Measurement]:
+        """The seconds of each bucket since the last time; training's first epoch is warm-up."""
+        laps = self.clock.lap()
+        if warmup:
+            laps[buckets.WARMUP] = laps.pop(buckets.TRAIN)
+        return [Measurement(f"seconds.{bucket}", seconds) for bucket, seconds in laps.items()]
+
+    def _judged(self) -> list[Measurement]:
+        """The selected network in every inference mode, on validation and, once, on test."""
+        self.clock.enter(buckets.EVALUATION)
+        modes, at = self.selected.restore(self)
+        measured = [
+            Measurement("selected_epoch", at["epoch"]),
+            Measurement("activation_bits", activation_bits(self.model)),
+        ]
+        with self.random.in_force():
+            measured += [
+                Measurement("weight_bits", weight_bits(self.latents.views(mode.view)), mode=name)
+                for name, mode in modes.items()
+            ]
+        if self.test is not None:
+            late = {name: m for name, m in modes.items() if name not in self._each_epoch(modes)}
+            measured += self._scores(late, "validation", self.validation)
+            measured += self._scores(modes, "test", self.test)
+        self.clock.enter(buckets.OTHER)
+        after = self.settings.epochs + 1
+        return [m._replace(**at) for m in measured] + [
+            m._replace(epoch=after) for m in self._times()
+        ]
+
+
+class _Stretch:
+    """A phase under way: its optimizers, its binarizer of the moment, its place in time."""
+
+    def __init__(
+        self, phase: Phase, latents: Latents, model: nn.Module, steps: int, epochs: int
+    ) -> None:
+        self.phase, self.per_epoch, self.epochs = phase, steps, epochs
+        self.binarizer: Binarizer = phase.binarizer.build(self.progress(0))
+        latents.become(phase.start)
+        real = [{"params": list(real_parameters(model).values())}]
+        wanted = {"binary": (phase.binary, latents.groups()), "real": (phase.real, real)}
+        self.optimizers: dict[str, tuple[Scheduled[Optimizer], Optimizer]] = {
+            role: (scheduled, scheduled.optimizer(groups, self.progress(0)))
+            for role, (scheduled, groups) in wanted.items()
+            if any(group["params"] for group in groups)
+        }
+
+    @property
+    def modes(self) -> Mapping[str, InferenceMode]:
+        return self.binarizer.inference_modes()
+
+    def progress(self, step: int) -> Progress:
+        per_epoch = max(self.per_epoch, 1)
+        return Progress(step, self.epochs * self.per_epoch, step // per_epoch, self.epochs)
+
+    def hyperparameters(self) -> list[Measurement]:
+        """The scheduled hyperparameters as they stood at the end of the epoch."""
+        return [
+            Measurement(f"{role}.{name}", float(optimizer.param_groups[0][name]))
+            for role, (scheduled, optimizer) in self.optimizers.items()
+            for name, value in scheduled.hyper.items()
+            if callable(value)
+        ]
+
+
+class _Selected:
+    """The network of the epoch that will be judged."""
+
+    def __init__(self, select: str) -> None:
+        self.best = select == "best"
+        self.accuracy = -math.inf
+        self.state: dict[str, Any] = {}
+
+    def offer(
+        self,
+        training: _Training,
+        modes: Mapping[str, InferenceMode],
+        measured: list[Measurement],
+        at: dict[str, int],
+    ) -> None:
+        judged = ("accuracy", "validation", training.method.judged)
+        accuracy = next(m.value for m in measured if (m.metric, m.split, m.mode) == judged)
+        if self.best and accuracy < self.accuracy:
+            return
+        self.accuracy, self.modes, self.at = accuracy, modes, at
+        state = {"model": training.model.state_dict(), "latents": training.latents.state()}
+        self.state = copy.deepcopy(state)
+
+    def restore(self, training: _Training) -> tuple[Mapping[str, InferenceMode], dict[str, int]]:
+        training.model.load_state_dict(self.state["model"])
+        training.latents.load(self.state["latents"])
+        return self.modes, self.at

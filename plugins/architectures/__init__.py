@@ -1,0 +1,1 @@
+"""Networks; each states its own order of layers."""

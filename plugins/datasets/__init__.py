@@ -1,0 +1,1 @@
+"""Data sets, read from their canonical files or embedded in a library."""

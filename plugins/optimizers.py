@@ -1,0 +1,63 @@
+"""Optimizers that keep the latents inside [-clip, clip]: the step of torch's own, then the clip."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import torch
+from annotated_types import Ge, Gt, Lt
+from torch.optim import SGD, Adam
+
+from bnnbench.spaces import Float
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+LearningRate = Annotated[float, Gt(0), Float(1e-4, 3e-2, log=True)]
+
+
+class _Clipped(torch.optim.Optimizer):
+    """After each step, w <- clip(w, -clip, clip); ``clip`` is a key of the groups."""
+
+    def _keep(self, clip: float) -> None:
+        self.defaults["clip"] = clip
+        for group in self.param_groups:
+            group.setdefault("clip", clip)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Take the step of the class below, then clip."""
+        loss = super().step(closure)  # type: ignore[func-returns-value,arg-type]
+        for group in self.param_groups:
+            for latent in group["params"]:
+                latent.clamp_(-group["clip"], group["clip"])
+        return loss
+
+
+class ClippedAdam(_Clipped, Adam):
+    """Adam, then w <- clip(w, -clip, clip)."""
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: LearningRate = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        clip: Annotated[float, Gt(0)] = 1.0,
+    ) -> None:
+        Adam.__init__(self, params, lr=lr, betas=betas, eps=eps)
+        self._keep(clip)
+
+
+class ClippedSGD(_Clipped, SGD):
+    """SGD with momentum, then w <- clip(w, -clip, clip)."""
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: LearningRate = 1e-2,
+        momentum: Annotated[float, Ge(0), Lt(1)] = 0.0,
+        clip: Annotated[float, Gt(0)] = 1.0,
+    ) -> None:
+        SGD.__init__(self, params, lr=lr, momentum=momentum)
+        self._keep(clip)

@@ -1,14 +1,15 @@
-"""A method of training: phases, each with one view of the binary weights and one way to move them."""
+"""A method of training: phases, each with a view of the binary weights and a way to move them."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
 
 from bnnbench.schedules import Scheduled
-from bnnbench.spaces import Float
+from bnnbench.spaces import Float, parameters
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,7 +70,7 @@ class Method:
         for phase in self.phases:
             done += phase.share
             marks.append(round(done * epochs))
-        return list(zip(marks[:-1], marks[1:], strict=True))
+        return list(pairwise(marks))
 
 
 def cross(
@@ -99,18 +100,16 @@ def cross(
         default=1e-3,
         annotation=Annotated[float, Float(1e-4, 3e-2, log=True)],
     )
-    parameters = {**ours, **theirs}
-    parameters.setdefault("real_lr", real_lr)
-    crossed.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
-    crossed.__doc__ = (
-        f"{name}.\n\nBinarizer: {inspect.getdoc(binarizer)}\n\nOptimizer: {inspect.getdoc(optimizer)}"
-    )
+    known = {**ours, **theirs}
+    known.setdefault("real_lr", real_lr)
+    crossed.__signature__ = inspect.Signature(list(known.values()))  # type: ignore[attr-defined]
+    parts = (f"{name}.", f"Binarizer: {inspect.getdoc(binarizer)}")
+    crossed.__doc__ = "\n\n".join((*parts, f"Optimizer: {inspect.getdoc(optimizer)}"))
     crossed.__name__ = name
     return crossed
 
 
 def _hyperparameters(component: Callable[..., Any], skip: int = 0) -> dict[str, inspect.Parameter]:
-    signature = inspect.signature(component, eval_str=True)
-    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    named = [p for p in signature.parameters.values() if p.kind in kinds][skip:]
-    return {p.name: p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in named}
+    given = tuple(inspect.signature(component).parameters)[:skip]
+    named = parameters(component, given)
+    return {name: p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for name, p in named.items()}

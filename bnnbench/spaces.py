@@ -10,7 +10,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, get_args, get_origin
+from types import SimpleNamespace
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from bnnbench.errors import PluginError, UsageError, suggestion
 
@@ -60,6 +61,12 @@ class Hyperparameter:
         """Whether it has no default."""
         return self.default is inspect.Parameter.empty
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether its type is int."""
+        kinds = get_args(self.annotation) if get_origin(self.annotation) is Annotated else ()
+        return int in (self.annotation, *kinds[:1])
+
     def check(self, value: Any, owner: str) -> Any:
         """Return the value in the parameter's type, or raise :class:`UsageError`."""
         from pydantic import TypeAdapter, ValidationError
@@ -81,15 +88,39 @@ def hyperparameters(
     ``classes``, an optimizer's ``params``).
     """
     try:
-        signature = inspect.signature(component, eval_str=True)
-    except (NameError, TypeError, ValueError) as error:
+        named = parameters(component, given)
+    except (AttributeError, NameError, SyntaxError, TypeError, ValueError) as error:
         raise PluginError(f"the signature of {component!r} cannot be read: {error}") from error
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return {
         p.name: Hyperparameter(p.name, _type(p.annotation), p.default, _space(p.annotation))
-        for p in signature.parameters.values()
-        if p.kind in named and p.name not in given
+        for p in named.values()
     }
+
+
+def parameters(
+    component: Callable[..., Any], given: tuple[str, ...] = ()
+) -> dict[str, inspect.Parameter]:
+    """Return the parameters that are hyperparameters, with their annotations evaluated.
+
+    The annotations of ``given`` and of the result are left alone: what they name is often imported
+    for type checkers only.
+    """
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    named = {
+        p.name: p
+        for p in inspect.signature(component).parameters.values()
+        if p.kind in kinds and p.name not in given
+    }
+    hints = _evaluated(component, {name: p.annotation for name, p in named.items()})
+    return {name: p.replace(annotation=hints[name]) for name, p in named.items()}
+
+
+def _evaluated(component: Callable[..., Any], annotations: Mapping[str, Any]) -> dict[str, Any]:
+    function = component.__init__ if isinstance(component, type) else component  # type: ignore[misc]
+    names = getattr(inspect.unwrap(function), "__globals__", {})
+    texts = {name: text for name, text in annotations.items() if isinstance(text, str)}
+    holder = SimpleNamespace(__annotations__=texts)
+    return {**annotations, **get_type_hints(holder, names, include_extras=True)}
 
 
 def validate(

@@ -1,0 +1,176 @@
+"""From a run's description to its measurements: names become components, components are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bnnbench.errors import BnnbenchError, PluginError, UsageError
+from bnnbench.plugins import describe
+from bnnbench.spaces import hyperparameters, validate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import nn
+
+    from bnnbench.interfaces import Dataset, Loss, Probe
+    from bnnbench.measurements import Measurement
+    from bnnbench.methods import Method
+    from bnnbench.plugins import Plugins
+    from bnnbench.runs import Part, Run
+    from bnnbench.spaces import Hyperparameter
+
+#: parameters that the harness supplies itself
+GIVEN = {"architectures": ("shape", "classes"), "optimizers": ("self", "params")}
+CROSS = "+"
+
+
+class Workbench:
+    """Builds and trains runs with the components of the plugins; data sets are loaded once."""
+
+    def __init__(self, plugins: Plugins, device: str = "cpu") -> None:
+        self.plugins, self.device = plugins, device
+        self._datasets: dict[str, Dataset] = {}
+
+    def factory(self, kind: str, name: str) -> Callable[..., Any]:
+        """Return the registered factory, or a cross of "binarizer+optimizer" as a method."""
+        if kind == "methods" and CROSS in name:
+            from bnnbench.methods import cross
+
+            binarizer, optimizer = name.split(CROSS, 1)
+            return cross(
+                name,
+                self.plugins.get("binarizers", binarizer),
+                self.plugins.get("optimizers", optimizer),
+            )
+        factory: Callable[..., Any] = self.plugins.get(kind, name)
+        return factory
+
+    def hyperparameters(self, kind: str, name: str) -> dict[str, Hyperparameter]:
+        """Return the hyperparameters of a component."""
+        return hyperparameters(self.factory(kind, name), GIVEN.get(kind, ()))
+
+    def complete(self, kind: str, name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all hyperparameters of a component, checked, its defaults filled in."""
+        return validate(self.factory(kind, name), values, name, GIVEN.get(kind, ()))
+
+    def build(self, kind: str, part: Part, **given: Any) -> Any:
+        """Return the component that a part of a run describes.
+
+        Raises:
+            UsageError: an unknown name or hyperparameter.
+            PluginError: the component's own code failed.
+        """
+        factory = self.factory(kind, part.name)
+        values = self.complete(kind, part.name, part.hyperparameters)
+        try:
+            return factory(**given, **values)
+        except BnnbenchError:
+            raise
+        except ValueError as error:
+            raise UsageError(f"{part.name}: {describe(error).partition(': ')[2]}") from error
+        except Exception as error:  # whatever a plugin's factory may raise
+            raise PluginError(f"{part.name} cannot be built: {describe(error)}") from error
+
+    def dataset(self, part: Part) -> Dataset:
+        """Return a data set, loaded at most once."""
+        key = repr((part.name, sorted(part.hyperparameters.items())))
+        if key not in self._datasets:
+            self._datasets[key] = self.build("datasets", part)
+        return self._datasets[key]
+
+    def network(self, run: Run) -> nn.Module:
+        """Return the run's network as it is before training; same seed, same weights."""
+        from bnnbench.seeds import RandomState, derive
+
+        data = self.dataset(run.dataset)
+        with RandomState(derive(run.seed, "init")).in_force():
+            model: nn.Module = self.build(
+                "architectures", run.architecture, shape=data.shape, classes=data.classes
+            )
+        return model
+
+    def prepare(self, run: Run) -> Experiment:
+        """Return the run with its data, network, method, loss and probes, ready to be trained.
+
+        Raises:
+            BnnbenchError: in one line, what cannot be loaded or built.
+        """
+        data = self.dataset(run.dataset)
+        if run.batch_size > len(data.train.targets):
+            raise UsageError(
+                f"batch_size must be at most the {len(data.train.targets)} training examples"
+                f" of {run.dataset.name!r}, got {run.batch_size}"
+            )
+        return Experiment(
+            run,
+            data,
+            self.network(run),
+            self.build("methods", run.method),
+            self.build("losses", run.loss),
+            [self.plugins.get("probes", name)() for name in run.probes],
+            self.device,
+        )
+
+
+@dataclass
+class Experiment:
+    """A run whose every part is built; train it once."""
+
+    run: Run
+    data: Dataset
+    network: nn.Module
+    method: Method
+    loss: Loss
+    probes: list[Probe]
+    device: str
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is true of the run and cannot be read from its description."""
+        return {
+            "judged": self.method.judged,
+            "synthetic": self.data.synthetic,
+            "examples": {name: len(getattr(self.data, name).targets) for name in _SPLITS},
+            "roles": roles(self.network),
+        }
+
+    def measurements(self) -> Iterator[list[Measurement]]:
+        """Train, and yield the measurements of each epoch."""
+        from bnnbench.training import Settings, train
+
+        run = self.run
+        settings = Settings(
+            run.epochs, run.batch_size, run.seed, run.select, run.test, run.reestimate, self.device
+        )
+        return train(self.network, self.method, self.data, self.loss, settings, self.probes)
+
+
+_SPLITS = ("train", "validation", "test")
+
+
+def roles(model: nn.Module) -> list[dict[str, Any]]:
+    """Return the role of every parameter: "binary" or "real", its shape, and its place.
+
+    Every parameter has exactly one role. ``place`` is "first" or "last" for the weights of the
+    first and last dense or convolutional layer, else empty.
+    """
+    from torch import nn
+
+    from bnnbench.layers import real_parameters
+
+    real = real_parameters(model)
+    kinds = (nn.Linear, nn.Conv2d)
+    weights = [f"{name}.weight" for name, m in model.named_modules() if isinstance(m, kinds)]
+    places = dict.fromkeys(weights[-1:], "last") | dict.fromkeys(weights[:1], "first")
+    return [
+        {
+            "parameter": name,
+            "role": "real" if name in real else "binary",
+            "shape": list(parameter.shape),
+            "place": places.get(name, ""),
+        }
+        for name, parameter in model.named_parameters()
+    ]

@@ -1,0 +1,1 @@
+"""Alembic migrations of our own tables, under our own version table."""

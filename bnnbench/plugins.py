@@ -1,0 +1,279 @@
+"""Loading plugins, one by one, so that a bad one costs only itself.
+
+pluggy isolates nothing: one ImportError stops all, a name given twice vanishes, a misspelt hook is
+ignored. Here each plugin is imported, checked and asked for its components on its own; one that
+fails is left out whole, and :class:`Plugin` says why.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from bnnbench import hookspecs
+from bnnbench.errors import PluginError, UsageError, suggestion
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+    from types import ModuleType
+
+GROUP = "bnnbench"
+COMMANDS_GROUP = "bnnbench.commands"
+BUNDLED = "bnnbench"  # the distribution whose plugins come first
+KINDS = (
+    "methods",
+    "binarizers",
+    "optimizers",
+    "architectures",
+    "datasets",
+    "losses",
+    "probes",
+    "studies",
+    "figures",
+)
+_SINGULAR = {"losses": "loss", "studies": "study", "datasets": "data set"}
+
+
+def singular(kind: str) -> str:
+    """Return the name of one thing of a kind: "losses" is "loss"."""
+    return _SINGULAR.get(kind, kind.removesuffix("s"))
+
+
+@dataclass
+class Plugin:
+    """A plugin that was found: its name, where it comes from, what it offers or why it does not."""
+
+    name: str
+    module: str
+    distribution: str
+    version: str
+    reason: str = ""
+    components: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def status(self) -> str:
+        """``ok``, ``failed`` or ``blocked``."""
+        if not self.reason:
+            return "ok"
+        return "blocked" if self.reason.startswith("blocked by") else "failed"
+
+
+class Component:
+    """Something registered; a reference "package.module:attribute" is imported when first used."""
+
+    def __init__(self, kind: str, name: str, plugin: Plugin, target: Any) -> None:
+        self.kind, self.name, self.plugin, self._target = kind, name, plugin, target
+
+    @cached_property
+    def target(self) -> Any:
+        """The component itself.
+
+        Raises:
+            PluginError: the reference cannot be imported.
+        """
+        if not (isinstance(self._target, str) and ":" in self._target and self.kind != "studies"):
+            return self._target
+        module, _, attribute = self._target.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except Exception as error:  # whatever a plugin's module may raise
+            raise PluginError(
+                f"{singular(self.kind)} {self.name!r} of plugin {self.plugin.name!r} cannot be"
+                f" imported from {self._target!r}: {describe(error)}"
+            ) from error
+
+
+class Plugins:
+    """All plugins of this environment and the components that they offer."""
+
+    def __init__(self, entry_points: Iterable[EntryPoint], blocked: Iterable[str] = ()) -> None:
+        self.plugins: list[Plugin] = []
+        self._components: dict[str, dict[str, Component]] = {kind: {} for kind in KINDS}
+        for entry_point in sorted(entry_points, key=_order):
+            self._add(entry_point, frozenset(blocked))
+
+    def names(self, kind: str) -> list[str]:
+        """Return the names of all components of a kind, sorted."""
+        return sorted(self._components[kind])
+
+    def component(self, kind: str, name: str) -> Component:
+        """Return the component of this name.
+
+        Raises:
+            UsageError: no plugin that works offers it; the nearest name and the plugins that
+                failed are named.
+        """
+        if name in self._components[kind]:
+            return self._components[kind][name]
+        hint = suggestion(name, self._components[kind])
+        failed = [plugin for plugin in self.plugins if plugin.reason]
+        if failed:
+            reasons = "; ".join(f"{p.name}: {p.reason}" for p in failed)
+            hint += f" (plugins that are not in use: {reasons})"
+        raise UsageError(f"no plugin offers a {singular(kind)} called {name!r}{hint}")
+
+    def get(self, kind: str, name: str) -> Any:
+        """Return what was registered under this name, imported if need be."""
+        return self.component(kind, name).target
+
+    def _add(self, entry_point: EntryPoint, blocked: frozenset[str]) -> None:
+        distribution = entry_point.dist
+        plugin = Plugin(
+            name=entry_point.name,
+            module=entry_point.value,
+            distribution=distribution.name if distribution else "",
+            version=distribution.version if distribution else "",
+        )
+        taken = next((p for p in self.plugins if p.name == plugin.name), None)
+        self.plugins.append(plugin)
+        if plugin.name in blocked:
+            plugin.reason = "blocked by BNNBENCH_BLOCK_PLUGINS or -p no:NAME"
+        elif taken:
+            plugin.reason = f"the name {plugin.name!r} is taken by {taken.distribution or taken.module}"
+        else:
+            try:
+                self._register(plugin, _load(entry_point, hookspecs_wanted=_COMPONENT_HOOKS))
+            except PluginError as error:
+                plugin.reason = str(error)
+
+    def _register(self, plugin: Plugin, module: ModuleType) -> None:
+        """Take all components of a plugin, or none."""
+        offered: list[Component] = []
+        for kind in KINDS:
+            hook = getattr(module, f"register_{kind}", None)
+            if hook is None:
+                continue
+
+            def register(name: str, target: Any, kind: str = kind) -> None:
+                offered.append(self._checked(Component(kind, name, plugin, target), offered))
+
+            call_hook(hook, register)
+        for component in offered:
+            self._components[component.kind][component.name] = component
+            plugin.components.setdefault(component.kind, []).append(component.name)
+
+    def _checked(self, component: Component, offered: list[Component]) -> Component:
+        kind, name = component.kind, component.name
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+            raise PluginError(f"a name must be letters, digits and -_. only, got {name!r}")
+        if not (isinstance(component._target, str) or kind == "studies" or callable(component._target)):
+            raise PluginError(f"a {singular(kind)} must be callable, got {component._target!r}")
+        rivals = [c for c in offered if (c.kind, c.name) == (kind, name)]
+        rivals += [c for c in [self._components[kind].get(name)] if c]
+        if rivals:
+            raise PluginError(
+                f"the {singular(kind)} name {name!r} is taken by plugin {rivals[0].plugin.name!r}"
+            )
+        return component
+
+
+def load_plugins(blocked: Iterable[str] = ()) -> Plugins:
+    """Return the plugins of this environment, but for the blocked ones.
+
+    ``BNNBENCH_BLOCK_PLUGINS`` holds more names to block, separated by commas.
+    """
+    from importlib.metadata import entry_points
+
+    return Plugins(entry_points(group=GROUP), blocked_names(blocked))
+
+
+def load_commands(blocked: Iterable[str] = ()) -> tuple[list[Any], list[str]]:
+    """Return the click commands of all plugins, and one line for each plugin that failed."""
+    from importlib.metadata import entry_points
+
+    commands: list[Any] = []
+    failures = []
+    for entry_point in sorted(entry_points(group=COMMANDS_GROUP), key=_order):
+        if entry_point.name in blocked_names(blocked):
+            continue
+        try:
+            module = _load(entry_point, hookspecs_wanted={"register_commands"})
+            call_hook(module.register_commands, commands.append)
+        except PluginError as error:
+            failures.append(f"commands of plugin {entry_point.name!r} are left out: {error}")
+    return commands, failures
+
+
+def blocked_names(names: Iterable[str]) -> frozenset[str]:
+    """Return the names to block: those given and those of BNNBENCH_BLOCK_PLUGINS."""
+    listed = os.environ.get("BNNBENCH_BLOCK_PLUGINS", "").split(",")
+    return frozenset(name.strip() for name in [*names, *listed] if name.strip())
+
+
+def describe(error: BaseException) -> str:
+    """Return an exception in one line: its type and its first line."""
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+
+
+def call_hook(hook: Callable[..., Any], register: Callable[..., None]) -> None:
+    """Call a plugin's hook; whatever it raises becomes a PluginError of one line."""
+    try:
+        hook(register=register)
+    except PluginError:
+        raise
+    except Exception as error:  # whatever a plugin's hook may raise
+        raise PluginError(f"{hook.__name__} failed: {describe(error)}") from error
+
+
+def _order(entry_point: EntryPoint) -> tuple[bool, str, str]:
+    distribution = entry_point.dist.name if entry_point.dist else ""
+    return distribution != BUNDLED, entry_point.name, distribution
+
+
+_ALL_HOOKS = {name for name in vars(hookspecs) if name.startswith("register_")}
+_COMPONENT_HOOKS = _ALL_HOOKS - {"register_commands"}
+
+
+def _load(entry_point: EntryPoint, hookspecs_wanted: set[str]) -> ModuleType:
+    """Import a plugin's module and check it against the API."""
+    try:
+        module: ModuleType = entry_point.load()
+    except Exception as error:  # whatever a plugin's import may raise
+        raise PluginError(f"import of {entry_point.value} failed: {describe(error)}") from error
+    _check_api(getattr(module, "requires_api", hookspecs.API_VERSION))
+    _check_hooks(module, hookspecs_wanted)
+    return module
+
+
+def _check_api(wanted: Any) -> None:
+    ours = tuple(int(part) for part in hookspecs.API_VERSION.split("."))
+    match = re.fullmatch(r"(\d+)\.(\d+)", str(wanted))
+    if not match:
+        raise PluginError(f"requires_api must be 'MAJOR.MINOR', got {wanted!r}")
+    theirs = int(match[1]), int(match[2])
+    if theirs[0] != ours[0] or theirs > ours:
+        raise PluginError(
+            f"requires plugin API {wanted}, this bnnbench has {hookspecs.API_VERSION};"
+            " install versions that fit together"
+        )
+
+
+def _check_hooks(module: ModuleType, wanted: set[str]) -> None:
+    """Let pluggy check the signatures, and refuse hooks that do not exist."""
+    import pluggy
+
+    hooks = {n for n, f in vars(module).items() if getattr(f, "bnnbench_impl", None)}
+    hooks |= {n for n in vars(module) if n.startswith("register_")}
+    for name in sorted(hooks - wanted):
+        if name in _ALL_HOOKS:
+            group = COMMANDS_GROUP if name == "register_commands" else GROUP
+            raise PluginError(f"{name} must be in a module of the entry-point group {group!r}")
+        raise PluginError(f"there is no hook {name!r}{suggestion(name, wanted)}")
+    if not hooks:
+        raise PluginError(f"it has no hook; known: {', '.join(sorted(wanted))}")
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(hookspecs)
+    try:
+        manager.register(module)
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        raise PluginError(describe(error).partition(": ")[2].replace("\n", " ")) from error
+    unmarked = hooks - {n for n in hooks if getattr(getattr(module, n), "bnnbench_impl", None)}
+    if unmarked:
+        raise PluginError(f"{sorted(unmarked)[0]} must be marked with @bnnbench.hookimpl")

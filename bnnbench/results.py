@@ -1,0 +1,248 @@
+"""A study's results, read in bulk: curves for figures, and the table that answers the question.
+
+Knows no torch and no plot, so a laptop that only holds the database can read them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from bnnbench.store import CONFIRM, DONE, TUNE, Entry, Store
+
+if TYPE_CHECKING:
+    from bnnbench.studies import Published, Study
+
+
+class Curve(NamedTuple):
+    """One metric of one run over its epochs."""
+
+    entry: Entry
+    split: str
+    mode: str
+    layer: str
+    epochs: np.ndarray[Any, Any]
+    values: np.ndarray[Any, Any]
+
+
+class Spread(NamedTuple):
+    """Mean and sample standard deviation of n values; the deviation of one value is unknown."""
+
+    mean: float
+    sd: float | None
+    n: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread | None:
+        """Return the spread of some values, None of no values.
+
+        >>> Spread.of([1.0, 3.0])
+        Spread(mean=2.0, sd=1.4142135623730951, n=2)
+        """
+        if not values:
+            return None
+        sd = statistics.stdev(values) if len(values) > 1 else None
+        return cls(statistics.fmean(values), sd, len(values))
+
+    def format(self, digits: int = 2) -> str:
+        """Return "mean ± sd", or the value alone where n is 1."""
+        sd = f" ± {self.sd:.{digits}f}" if self.sd is not None else ""
+        return f"{self.mean:.{digits}f}{sd}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table of results: a method on a task, judged in one inference mode.
+
+    Accuracies are in percent; ``flips`` is the mean of ``flip_step`` over epochs and runs;
+    ``seconds`` the median over epochs (without warm-up) and runs; ``ratio`` the spread over seeds of
+    the run's median to the reference's median with the same seed. ``judged`` marks the mode that
+    the method's authors judge with.
+    """
+
+    task: str
+    method: str
+    mode: str
+    judged: bool
+    weight_bits: int | None
+    activation_bits: int | None
+    test: Spread | None
+    validation: Spread | None
+    flips: Spread | None
+    seconds: float | None
+    ratio: Spread | None
+    timed: int
+    hyperparameters: Mapping[str, Any]
+    tuned: Sequence[str]
+    asked: int
+    done: int
+    ended_badly: Mapping[str, int]
+    trials: Mapping[str, int]
+    synthetic: bool = False
+    published: Sequence[Published] = field(default=())
+
+
+class Results:
+    """The runs of a study and what was measured in them."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self.name, self._store = name, store
+        self.study: Study = store.study(name)
+        self.command = store.command(name)
+
+    @cached_property
+    def entries(self) -> list[Entry]:
+        """All runs, tuning and confirming."""
+        return self._store.entries(self.name)
+
+    @cached_property
+    def environments(self) -> dict[str, dict[str, Any]]:
+        """Where the runs were trained, by key."""
+        return self._store.environments(self.name)
+
+    def confirmed(self, task: str = "", method: str = "") -> list[Entry]:
+        """Return the finished confirming runs, of one task and method or of all."""
+        return [
+            e
+            for e in self.entries
+            if (e.role, e.state) == (CONFIRM, DONE)
+            and task in ("", e.task)
+            and method in ("", e.method)
+        ]
+
+    def curves(self, metric: str, role: str = CONFIRM, **place: Any) -> list[Curve]:
+        """Return a metric of all finished runs over the epochs; ``place``: split, mode, layer."""
+        rows = self._store.measured(self.name, [metric], **place)
+        grouped: dict[tuple[Any, ...], list[Any]] = {}
+        for row in rows:
+            grouped.setdefault((row.run_id, row.split, row.mode, row.layer), []).append(row)
+        return [
+            Curve(
+                entry,
+                split,
+                mode,
+                layer,
+                np.array([row.epoch for row in group]),
+                np.array([row.value for row in group]),
+            )
+            for entry in self.entries
+            if (entry.role, entry.state) == (role, DONE)
+            for (run_id, split, mode, layer), group in grouped.items()
+            if run_id == entry.run_id
+        ]
+
+    def rows(self) -> list[Row]:
+        """Return the table of results: for each task and method, a line for each inference mode."""
+        facts = _Facts(self)
+        return [
+            row
+            for task in self.study.tasks
+            for method in self.study.methods
+            for row in facts.rows(task.name, method.name)
+        ]
+
+
+class _Facts:
+    """All measurements that the table needs, read once."""
+
+    def __init__(self, results: Results) -> None:
+        self.results = results
+        self.values: dict[int, dict[tuple[str, str, str], list[tuple[int, float]]]] = {}
+        metrics = ["accuracy", "flip_step", "seconds.train", "weight_bits", "activation_bits"]
+        metrics.append("selected_epoch")
+        for row in results._store.measured(results.name, metrics, layer=""):
+            run = self.values.setdefault(row.run_id, {})
+            run.setdefault((row.metric, row.split, row.mode), []).append((row.epoch, row.value))
+
+    def rows(self, task: str, method: str) -> list[Row]:
+        mine = [e for e in self.results.entries if (e.task, e.method) == (task, method)]
+        asked = [e for e in mine if e.role == CONFIRM]
+        done = [e for e in asked if e.state == DONE]
+        judged = done[0].facts.get("judged", "") if done else ""
+        modes = {mode for e in done for (_, split, mode) in self._of(e) if split == "test"} or {""}
+        return [
+            self._row(task, method, mode, mode == judged, mine, asked, done)
+            for mode in sorted(modes, key=lambda mode: (mode != judged, mode))
+        ]
+
+    def _row(
+        self,
+        task: str,
+        method: str,
+        mode: str,
+        judged: bool,
+        mine: list[Entry],
+        asked: list[Entry],
+        done: list[Entry],
+    ) -> Row:
+        study = self.results.study
+        spec = study.method(method)
+        chosen = dict(done[0].run.method.hyperparameters) if done else {}
+        timed = [e for e in done if not e.shared]
+        states = [e.state for e in asked]
+        return Row(
+            task=task,
+            method=method,
+            mode=mode,
+            judged=judged,
+            weight_bits=_same(int(v) for e in done for v in self._at(e, "weight_bits", "", mode)),
+            activation_bits=_same(int(v) for e in done for v in self._at(e, "activation_bits")),
+            test=Spread.of([v for e in done for v in self._at(e, "accuracy", "test", mode)]),
+            validation=Spread.of([v for e in done for v in self._selected(e, mode)]),
+            flips=Spread.of(
+                [statistics.fmean(v) for e in done if (v := self._at(e, "flip_step"))]
+            ),
+            seconds=_median([s for e in timed if (s := self._seconds(e)) is not None]),
+            ratio=self._ratio(task, timed),
+            timed=len(timed),
+            hyperparameters=chosen,
+            tuned=sorted(set(chosen) - set(spec.hyperparameters)) if study.protocol.trials else [],
+            asked=len(asked),
+            done=len(done),
+            ended_badly={s: states.count(s) for s in ("failed", "diverged") if s in states},
+            trials=_counts([e.state for e in mine if e.role == TUNE]),
+            synthetic=any(e.facts.get("synthetic") for e in done),
+            published=[p for p in study.published if p.method == method and p.mode in ("", mode)],
+        )
+
+    def _ratio(self, task: str, timed: list[Entry]) -> Spread | None:
+        reference = {
+            e.number: seconds
+            for e in self.results.confirmed(task, self.results.study.reference or " ")
+            if not e.shared and (seconds := self._seconds(e))
+        }
+        pairs = [(self._seconds(e), reference.get(e.number)) for e in timed]
+        return Spread.of([mine / theirs for mine, theirs in pairs if mine and theirs])
+
+    def _seconds(self, entry: Entry) -> float | None:
+        return _median(self._at(entry, "seconds.train"))
+
+    def _selected(self, entry: Entry, mode: str) -> list[float]:
+        epochs = self._at(entry, "selected_epoch")
+        series = self._of(entry).get(("accuracy", "validation", mode), [])
+        return [value for epoch, value in series if epochs and epoch == int(epochs[0])]
+
+    def _at(self, entry: Entry, metric: str, split: str = "", mode: str = "") -> list[float]:
+        return [value for _, value in self._of(entry).get((metric, split, mode), [])]
+
+    def _of(self, entry: Entry) -> dict[tuple[str, str, str], list[tuple[int, float]]]:
+        return self.values.get(entry.run_id, {})
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return statistics.median(values) if values else None
+
+
+def _same(values: Any) -> int | None:
+    found = set(values)
+    return found.pop() if len(found) == 1 else None
+
+
+def _counts(states: Sequence[str]) -> dict[str, int]:
+    return {state: len(list(group)) for state, group in itertools.groupby(sorted(states))}

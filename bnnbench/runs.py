@@ -1,0 +1,57 @@
+"""A run: everything that decides what a training will give, as plain values, and their key."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+FORMAT = 1  #: raised when the same description would come to mean another training
+
+
+@dataclass(frozen=True)
+class Part:
+    """A component by name, with all its hyperparameters.
+
+    A method that is crossed is named "binarizer+optimizer".
+    """
+
+    name: str
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training, described so that two equal descriptions give the same result."""
+
+    dataset: Part
+    architecture: Part
+    loss: Part
+    method: Part
+    seed: int
+    epochs: int
+    batch_size: int
+    select: str = "best"
+    test: bool = False
+    reestimate: int = 0
+    probes: tuple[str, ...] = ("flips",)
+
+    def to_json(self) -> str:
+        """Return the description in a form that is equal on every machine."""
+        return json.dumps({"format": FORMAT} | asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def key(self) -> str:
+        """Twenty hexadecimal digits that name the content of the run."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:20]
+
+    @classmethod
+    def from_json(cls, text: str) -> Run:
+        """Return the run that :meth:`to_json` described."""
+        values = json.loads(text)
+        values.pop("format")
+        for name in ("dataset", "architecture", "loss", "method"):
+            values[name] = Part(**values[name])
+        return cls(**(values | {"probes": tuple(values["probes"])}))

@@ -1,0 +1,94 @@
+"""Our tables, beside Optuna's in the same database. Optuna's are never referred to by key."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+VERSION_TABLE = "bnnbench_alembic_version"
+HEAD = "0001"  #: the newest migration, which a test compares with the folder
+
+metadata = MetaData()
+
+studies = Table(
+    "bnnbench_studies",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(200), nullable=False, unique=True),
+    Column("spec", Text, nullable=False),
+    Column("command", Text, nullable=False),
+    Column("version", String(40), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("holder", String(200), nullable=False, default=""),
+)
+
+environments = Table(
+    "bnnbench_environments",
+    metadata,
+    Column("key", String(20), primary_key=True),
+    Column("spec", Text, nullable=False),
+)
+
+runs = Table(
+    "bnnbench_runs",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("key", String(20), nullable=False, unique=True),
+    Column("spec", Text, nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("facts", Text, nullable=False, default="{}"),
+    Column("error", Text, nullable=False, default=""),
+    Column("shared", Boolean, nullable=False, default=False),
+    Column("environment", String(20), ForeignKey(environments.c.key)),
+    Column("started_at", Float),
+    Column("finished_at", Float),
+)
+
+entries = Table(
+    "bnnbench_entries",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("study_id", Integer, ForeignKey(studies.c.id), nullable=False),
+    Column("task", String(200), nullable=False),
+    Column("method", String(200), nullable=False),
+    Column("role", String(20), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("run_id", Integer, ForeignKey(runs.c.id), nullable=False, index=True),
+    UniqueConstraint("study_id", "task", "method", "role", "number"),
+)
+
+measurements = Table(
+    "bnnbench_measurements",
+    metadata,
+    Column("run_id", Integer, ForeignKey(runs.c.id), primary_key=True),
+    Column("metric", String(60), primary_key=True),
+    Column("epoch", Integer, primary_key=True),
+    Column("split", String(20), primary_key=True),
+    Column("mode", String(40), primary_key=True),
+    Column("layer", String(200), primary_key=True),
+    Column("phase", Integer, nullable=False),
+    Column("value", Float, nullable=False),
+)
+Index("bnnbench_measurements_metric", measurements.c.metric, measurements.c.run_id)
+
+events = Table(
+    "bnnbench_events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("study_id", Integer, ForeignKey(studies.c.id)),
+    Column("run_id", Integer, ForeignKey(runs.c.id)),
+    Column("kind", String(40), nullable=False),
+    Column("text", Text, nullable=False),
+)

@@ -1,0 +1,268 @@
+"""A study: tasks, methods, a protocol and published values, read from TOML and checked."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from bnnbench.errors import UsageError, suggestion
+
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Component(_Table):
+    """A registered component and its hyperparameters, as far as they are given."""
+
+    name: str
+    hyperparameters: dict[str, Any] = {}
+
+
+def _component(value: Any) -> Any:
+    """Let ``"mlp"`` and ``{name = "mlp", width = 512}`` both name a component."""
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, Mapping) and "hyperparameters" not in value:
+        return {
+            "name": value.get("name", ""),
+            "hyperparameters": {k: v for k, v in value.items() if k != "name"},
+        }
+    return value
+
+
+Named = Annotated[Component, BeforeValidator(_component)]
+
+
+class Task(_Table):
+    """What is learned: the data, the network, the loss, and for how long."""
+
+    name: Annotated[str, Field(pattern=f"^{NAME}$")] = ""
+    dataset: Named
+    architecture: Named
+    loss: Named = Component(name="squared-hinge")
+    epochs: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1)] = 100
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and not values.get("name"):
+            parts = [_component(values.get(k, "")) for k in ("dataset", "architecture")]
+            names = [str(p.get("name", "")) for p in parts if isinstance(p, Mapping)]
+            return {**values, "name": "-".join(filter(None, names)) or "task"}
+        return values
+
+
+class Range(_Table):
+    """Where to search a number."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
+class MethodSpec(_Table):
+    """A method, or a binarizer crossed with an optimizer, under a name of the study's own.
+
+    A hyperparameter given here is fixed; the others are searched where they have a search space,
+    or, if ``search`` is given, exactly those that it names.
+    """
+
+    name: Annotated[str, Field(pattern=f"^{NAME}$")] = ""
+    method: str = ""
+    binarizer: str = ""
+    optimizer: str = ""
+    hyperparameters: dict[str, Any] = {}
+    search: dict[str, Range | list[Any]] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and not values.get("name"):
+            parts = [values.get("method"), values.get("binarizer"), values.get("optimizer")]
+            return {**values, "name": "-".join(str(p) for p in parts if p) or "method"}
+        return values
+
+    @model_validator(mode="after")
+    def _one_way(self) -> MethodSpec:
+        crossed = bool(self.binarizer and self.optimizer)
+        if bool(self.method) == crossed or bool(self.binarizer) != bool(self.optimizer):
+            raise ValueError("name either a method, or a binarizer and an optimizer")
+        return self
+
+    @property
+    def component(self) -> str:
+        """The method's registered name, or "binarizer+optimizer"."""
+        return self.method or f"{self.binarizer}+{self.optimizer}"
+
+
+class Protocol(_Table):
+    """Tune on validation with an equal budget, confirm with fresh seeds, test once.
+
+    ``trials`` is the number of Optuna trials for each (task, method); 0 takes the published
+    hyperparameters. Tuning runs have the seed ``seed``; the confirming runs of every method have
+    the seeds ``seed + 1`` to ``seed + seeds``, so that differences are paired. ``reference`` is
+    the method that times are compared with; by default the one called "real".
+    """
+
+    trials: Annotated[int, Field(ge=0)] = 0
+    seeds: Annotated[int, Field(ge=1)] = 5
+    seed: Annotated[int, Field(ge=0)] = 0
+    sampler: Literal["tpe", "random", "qmc", "grid", "gp"] = "tpe"
+    pruner: Literal["none", "median", "hyperband"] = "none"
+    select: Literal["best", "last"] = "best"
+    reestimate: Annotated[int, Field(ge=0)] = 0
+    reference: str = ""
+
+
+class Published(_Table):
+    """A figure that somebody published, to stand beside the measured one."""
+
+    method: str
+    metric: str = "test_accuracy"
+    value: float
+    sigma: float | None = None
+    n: int | None = None
+    mode: str = ""
+    source: str = ""
+
+
+class Study(_Table):
+    """A study file, checked; everything in it is plain and frozen."""
+
+    title: str = ""
+    source: str = ""
+    tasks: Annotated[tuple[Task, ...], Field(min_length=1)]
+    protocol: Protocol = Protocol()
+    methods: Annotated[tuple[MethodSpec, ...], Field(min_length=1)]
+    probes: tuple[str, ...] = ("flips",)
+    published: tuple[Published, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_task(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and "task" in values:
+            if "tasks" in values:
+                raise ValueError("give either [task] or [[tasks]], not both")
+            return {**{k: v for k, v in values.items() if k != "task"}, "tasks": [values["task"]]}
+        return values
+
+    @field_validator("tasks", "methods")
+    @classmethod
+    def _unique(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        names = [value.name for value in values]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"names must differ, got {twice[0]!r} twice; give one a name of its own")
+        return values
+
+    @model_validator(mode="after")
+    def _references(self) -> Study:
+        known = [method.name for method in self.methods]
+        named = [p.method for p in self.published] + [self.protocol.reference or known[0]]
+        for name in named:
+            if name not in known:
+                raise ValueError(f"there is no method {name!r} here{suggestion(name, known)}")
+        return self
+
+    @property
+    def reference(self) -> str:
+        """The name of the method that others are compared with; empty if there is none."""
+        names = [method.name for method in self.methods]
+        return self.protocol.reference or ("real" if "real" in names else "")
+
+    def method(self, name: str) -> MethodSpec:
+        """Return the method of this name."""
+        return next(method for method in self.methods if method.name == name)
+
+
+_TABLES: dict[str, type[_Table]] = {
+    "task": Task,
+    "tasks": Task,
+    "protocol": Protocol,
+    "methods": MethodSpec,
+    "published": Published,
+    "search": Range,
+}
+
+
+def check_name(name: str) -> str:
+    """Return the name of a study if it can be one.
+
+    Raises:
+        UsageError: it has other characters than letters, digits and -_. in it.
+    """
+    if not re.fullmatch(NAME, name):
+        raise UsageError(f"a study's name must be letters, digits and -_. only, got {name!r}")
+    return name
+
+
+def parse_study(values: Mapping[str, Any], where: str) -> Study:
+    """Return the study that plain values describe.
+
+    Raises:
+        UsageError: in one line, the key, what is wrong with it and the nearest known key.
+    """
+    try:
+        return Study.model_validate(values)
+    except ValidationError as error:
+        found = error.errors()
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise UsageError(f"{where}: {_explain(dict(found[0]))}{more}") from None
+
+
+def read_study(file: Any, where: str = "") -> Study:
+    """Return the study of a TOML file (a path, or anything with ``read_text``)."""
+    where = where or str(file)
+    file = Path(file) if isinstance(file, str) else file
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{where}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{where}: a study file is UTF-8 text, this is not") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{where}: not TOML: {error}") from None
+    return parse_study(values, where)
+
+
+def _explain(error: dict[str, Any]) -> str:
+    location, message = error["loc"], error["msg"].removeprefix("Value error, ")
+    key = _path(location)
+    if error["type"] == "extra_forbidden":
+        known = _known_keys(location[:-1])
+        return f"{key}: unknown key{suggestion(str(location[-1]), known)}"
+    if error["type"] == "missing":
+        return f"{key}: this key is needed"
+    got = error.get("input")
+    shown = f", got {got!r}" if isinstance(got, str | int | float | bool) else ""
+    return f"{key}: {message[:1].lower()}{message[1:]}{shown}" if key else message
+
+
+def _path(location: tuple[str | int, ...]) -> str:
+    path = ""
+    for part in location:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    return path
+
+
+def _known_keys(location: tuple[str | int, ...]) -> list[str]:
+    table = next((_TABLES[str(p)] for p in reversed(location) if str(p) in _TABLES), Study)
+    keys = list(table.model_fields)
+    return [*keys, "task"] if table is Study else keys

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from plotly.graph_objects import Figure as Drawing
     from torch import Tensor, nn
 
     from bnnbench.latents import Latents
@@ -119,3 +120,16 @@ class Probe(Protocol):
     def epoch(self, latents: Latents) -> Iterable[Measurement]:
         """Return the measurements of the epoch that has just ended."""
         ...
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of the report: what is drawn, its title, and a sentence that says how to read it.
+
+    A figure plugin is a function from :class:`bnnbench.results.Results` to a Figure, or to None
+    where the study has no data for it.
+    """
+
+    title: str
+    explanation: str
+    drawing: Drawing

@@ -11,7 +11,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from bnnbench.errors import PluginError, UsageError, suggestion
 
@@ -24,6 +25,10 @@ class Float:
     high: float
     log: bool = False
 
+    def __str__(self) -> str:
+        """Say where."""
+        return f"{self.low:g} to {self.high:g}{', log' if self.log else ''}"
+
 
 @dataclass(frozen=True)
 class Int:
@@ -32,6 +37,10 @@ class Int:
     low: int
     high: int
     log: bool = False
+
+    def __str__(self) -> str:
+        """Say where."""
+        return f"{self.low} to {self.high}{', log' if self.log else ''}"
 
 
 @dataclass(frozen=True, init=False)
@@ -42,6 +51,10 @@ class Choice:
 
     def __init__(self, *options: Any) -> None:
         object.__setattr__(self, "options", options)
+
+    def __str__(self) -> str:
+        """Say which."""
+        return ", ".join(map(repr, self.options))
 
 
 Space = Float | Int | Choice
@@ -66,6 +79,15 @@ class Hyperparameter:
         """Whether its type is int."""
         kinds = get_args(self.annotation) if get_origin(self.annotation) is Annotated else ()
         return int in (self.annotation, *kinds[:1])
+
+    @property
+    def type_name(self) -> str:
+        """The type as people write it, with its bounds: "float, > 0"."""
+        if get_origin(self.annotation) is not Annotated:
+            return _type_name(self.annotation)
+        base, *extras = get_args(self.annotation)
+        bounds = [_bound(extra) for extra in extras]
+        return ", ".join([_type_name(base), *filter(None, bounds)])
 
     def check(self, value: Any, owner: str) -> Any:
         """Return the value in the parameter's type, or raise :class:`UsageError`."""
@@ -158,3 +180,18 @@ def _space(annotation: Any) -> Space | None:
             if isinstance(extra, Float | Int | Choice):
                 return extra
     return None
+
+
+def _type_name(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return " | ".join(repr(option) for option in get_args(kind))
+    if get_origin(kind) in (Union, UnionType):
+        return " | ".join(_type_name(option) for option in get_args(kind))
+    return str(kind) if get_origin(kind) else getattr(kind, "__name__", str(kind))
+
+
+_BOUNDS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+
+
+def _bound(extra: Any) -> str:
+    return ", ".join(f"{s} {getattr(extra, n)}" for n, s in _BOUNDS.items() if hasattr(extra, n))

@@ -50,7 +50,7 @@ def mnist(*, preprocessing: Preprocessing = "unit") -> Dataset:
     images, labels = _split("train")
     test_images, test_labels = _split("t10k")
     train_images, validation_images = images[:-VALIDATION], images[-VALIDATION:]
-    mean = train_images.double().div(255).mean(0).float() if preprocessing == "centered" else None
+    mean = train_images.sum(0) / (255 * len(train_images)) if preprocessing == "centered" else None
     return Dataset(
         train=Split(_scaled(train_images, preprocessing, mean), labels[:-VALIDATION]),
         validation=Split(_scaled(validation_images, preprocessing, mean), labels[-VALIDATION:]),

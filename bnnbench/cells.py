@@ -1,0 +1,104 @@
+"""A cell: one (task, method) of a study, and how it becomes runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bnnbench.errors import UsageError, suggestion
+from bnnbench.runs import Part, Run
+from bnnbench.spaces import Choice, Float, Int, Space
+from bnnbench.studies import Range
+
+if TYPE_CHECKING:
+    from bnnbench.experiments import Workbench
+    from bnnbench.studies import MethodSpec, Study, Task
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One (task, method) of a study, and how it becomes runs."""
+
+    name: str
+    study: Study
+    task: Task
+    method: MethodSpec
+    spaces: Mapping[str, Space]
+    defaults: Mapping[str, Any]
+    parts: Mapping[str, Part]
+
+    @property
+    def optuna_name(self) -> str:
+        """The name of the cell's Optuna study."""
+        return f"{self.name}/{self.task.name}/{self.method.name}"
+
+    def run(self, values: Mapping[str, Any], seed: int, *, test: bool) -> Run:
+        """Return the run with these hyperparameters instead of the defaults."""
+        protocol = self.study.protocol
+        return Run(
+            dataset=self.parts["datasets"],
+            architecture=self.parts["architectures"],
+            loss=self.parts["losses"],
+            method=Part(self.method.component, {**self.defaults, **values}),
+            seed=seed,
+            epochs=self.task.epochs,
+            batch_size=self.task.batch_size,
+            select=protocol.select,
+            test=test,
+            reestimate=protocol.reestimate,
+            probes=self.study.probes,
+        )
+
+
+def cells(name: str, study: Study, workbench: Workbench) -> list[Cell]:
+    """Return every (task, method) of a study, its names and hyperparameters checked.
+
+    Raises:
+        UsageError: an unknown component or hyperparameter, a value out of range.
+    """
+    for probe in study.probes:
+        workbench.plugins.component("probes", probe)
+    return [_cell(name, study, task, m, workbench) for task in study.tasks for m in study.methods]
+
+
+def _cell(name: str, study: Study, task: Task, method: MethodSpec, workbench: Workbench) -> Cell:
+    named = {"datasets": task.dataset, "architectures": task.architecture, "losses": task.loss}
+    parts = {
+        kind: Part(c.name, workbench.complete(kind, c.name, c.hyperparameters))
+        for kind, c in named.items()
+    }
+    defaults = workbench.complete("methods", method.component, method.hyperparameters)
+    workbench.build("methods", Part(method.component, defaults))  # its own checks, early
+    spaces = _spaces(method, workbench) if study.protocol.trials else {}
+    return Cell(name, study, task, method, spaces, defaults, parts)
+
+
+def _spaces(method: MethodSpec, workbench: Workbench) -> dict[str, Space]:
+    known = workbench.hyperparameters("methods", method.component)
+    if method.search is None:
+        return {
+            name: h.space
+            for name, h in known.items()
+            if h.space and name not in method.hyperparameters
+        }
+    spaces: dict[str, Space] = {}
+    for name, given in method.search.items():
+        if name not in known:
+            hint = suggestion(name, known)
+            raise UsageError(f"{method.name} has no hyperparameter {name!r} to search{hint}")
+        ends = [given.low, given.high] if isinstance(given, Range) else given
+        for value in ends:
+            known[name].check(value, method.name)
+        spaces[name] = _space(given, whole=known[name].is_whole)
+    return spaces
+
+
+def _space(given: Range | list[Any], *, whole: bool) -> Space:
+    if isinstance(given, list):
+        return Choice(*given)
+    if given.low > given.high:
+        raise UsageError(f"low <= high must hold in a search, got {given.low} > {given.high}")
+    if whole:
+        return Int(int(given.low), int(given.high), given.log)
+    return Float(given.low, given.high, given.log)

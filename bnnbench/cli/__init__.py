@@ -1,0 +1,124 @@
+"""The command line. Each command's code is imported when that command is called."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bnnbench import __version__
+from bnnbench.errors import INTERRUPTED, BnnbenchError, suggestion
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_COMMANDS = {
+    "study": ("bnnbench.cli.study", "Create, run and look at studies."),
+    "plugins": ("bnnbench.cli.plugins", "List plugins and explain what they offer."),
+    "data": ("bnnbench.cli.data", "List and fetch data sets."),
+}
+EPILOG = (
+    "Exit codes: 0 done, 1 an error, 2 a wrong name, value or study file, 3 bad or missing data,"
+    " 4 the database, 5 a plugin, 6 the study ended with failed runs, 130 interrupted."
+)
+
+
+class Group(click.Group):
+    """A group that answers an unknown command with the nearest known one."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Find the command, or suggest one."""
+        if args and self.get_command(ctx, args[0]) is None:
+            hint = suggestion(args[0], self.list_commands(ctx))
+            raise click.UsageError(f"there is no command {args[0]!r}{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+class _Main(Group):
+    """The top: our own commands by name, and those of plugins."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*_COMMANDS, *sorted(set(self._plugin_commands(ctx)) - set(_COMMANDS))]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _COMMANDS:
+            import importlib
+
+            module = importlib.import_module(_COMMANDS[cmd_name][0])
+            command: click.Command = module.group
+            return command
+        return self._plugin_commands(ctx).get(cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        theirs = self._plugin_commands(ctx)
+        rows = [(name, text) for name, (_, text) in _COMMANDS.items()]
+        rows += [(n, c.get_short_help_str()) for n, c in sorted(theirs.items()) if n not in _COMMANDS]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def _plugin_commands(self, ctx: click.Context) -> dict[str, click.Command]:
+        from bnnbench.plugins import load_commands
+
+        found = ctx.meta.get("bnnbench.commands")
+        if found is None:
+            commands, failures = load_commands(ctx.params.get("plugin_options", ()))
+            for failure in failures:
+                click.echo(f"warning: {failure}", err=True)
+            found = ctx.meta["bnnbench.commands"] = {command.name: command for command in commands}
+        return dict(found)
+
+
+class Settings:
+    """What the options before the command say."""
+
+    def __init__(self, blocked: Sequence[str]) -> None:
+        self.blocked = tuple(blocked)
+
+
+def _blocked(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        if not value.startswith("no:") or value == "no:":
+            raise click.BadParameter(f"must be no:NAME, got {value!r}")
+    return tuple(value.removeprefix("no:") for value in values)
+
+
+@click.group(cls=_Main, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "-p",
+    "plugin_options",
+    metavar="no:NAME",
+    multiple=True,
+    callback=_blocked,
+    is_eager=True,
+    help="Leave a plugin out (as BNNBENCH_BLOCK_PLUGINS does). May be repeated.",
+)
+@click.version_option(__version__, prog_name="bnnbench")
+@click.pass_context
+def cli(ctx: click.Context, plugin_options: tuple[str, ...]) -> None:
+    """Compare ways of training binarized neural networks, honestly."""
+    ctx.obj = Settings(plugin_options)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; every error is one line."""
+    try:
+        cli.main(arguments, prog_name="bnnbench", standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    except click.ClickException as error:
+        hint = f" (see {error.ctx.command_path} --help)" if getattr(error, "ctx", None) else ""
+        return _fail(error.format_message() + hint, error.exit_code)
+    except BnnbenchError as error:
+        return _fail(str(error), error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    return 0
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"error: {' '.join(message.split())}", err=True)
+    return code

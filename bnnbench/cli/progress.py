@@ -1,0 +1,153 @@
+"""Live progress on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from bnnbench.measurements import Measurement
+    from bnnbench.store import Entry
+    from bnnbench.tuning import Need
+
+
+def observer() -> PlainProgress:
+    """Return the observer that fits the output."""
+    return LiveProgress() if sys.stdout.isatty() else PlainProgress()
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them.
+
+    >>> duration(7.4), duration(75), duration(7300)
+    ('7 s', '1 min 15 s', '2 h 01 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+class PlainProgress:
+    """One line for each run that ends."""
+
+    def __init__(self) -> None:
+        self.runs = self.done = 0
+        self.epochs = self.epochs_left = self.epochs_seen = 0
+        self.began = self.run_began = 0.0
+        self.latest: dict[str, float] = {}
+
+    @contextmanager
+    def watching(self, name: str, needs: Sequence[Need]) -> Iterator[None]:
+        """Watch a study that needs so much."""
+        self.runs = sum(need.trials + need.confirmations for need in needs)
+        self.epochs = sum((n.trials + n.confirmations) * n.epochs for n in needs)
+        self.epochs_left = self.epochs
+        self.began = time.monotonic()
+        yield
+
+    def run_started(self, entry: Entry) -> None:
+        """Begin a run."""
+        self.latest, self.run_began, self.epochs_seen = {}, time.monotonic(), 0
+
+    def epoch_ended(self, entry: Entry, measured: list[Measurement]) -> None:
+        """Take the latest accuracy, flip rate and time from an epoch's measurements."""
+        for m in measured:
+            if m.metric == "accuracy" and m.mode == entry.facts.get("judged", m.mode):
+                self.latest["accuracy"] = m.value
+            if m.metric in ("seconds.train", "seconds.warmup"):
+                self.latest["seconds"] = m.value
+            if m.metric == "flip_step" and not m.layer:
+                self.latest["flips"] = m.value
+        if any(m.epoch for m in measured):
+            self.epochs_left -= 1
+            self.epochs_seen += 1
+
+    def run_ended(self, entry: Entry, state: str, message: str) -> None:
+        """End a run with a line."""
+        self.done += 1
+        self.epochs_left -= max(0, entry.run.epochs - self.epochs_seen)
+        seconds = duration(time.monotonic() - self.run_began)
+        self.say(
+            f"[{self.done}/{self.runs}] {label(entry)}: {message or self.status()},"
+            f" {state} in {seconds}; {duration(self.time_left())} left"
+        )
+
+    def say(self, line: str) -> None:
+        """Print a line."""
+        click.echo(line)
+
+    def status(self) -> str:
+        """Return the latest figures in a few words."""
+        words = []
+        if "accuracy" in self.latest:
+            words.append(f"accuracy {self.latest['accuracy']:.2f} %")
+        if "flips" in self.latest:
+            words.append(f"flips {self.latest['flips']:.1e}/step")
+        if "seconds" in self.latest:
+            words.append(f"{self.latest['seconds']:.2g} s/epoch")
+        return ", ".join(words)
+
+    def time_left(self) -> float:
+        """Return the seconds that the rest takes at the pace so far."""
+        spent = time.monotonic() - self.began
+        return spent * self.epochs_left / max(self.epochs - self.epochs_left, 1)
+
+
+def label(entry: Entry) -> str:
+    """Return what a run is, in a few words."""
+    number = f"{'trial' if entry.role == 'tune' else 'seed'} {entry.number}"
+    return f"{entry.task} {entry.method} {entry.role} {number}"
+
+
+class LiveProgress(PlainProgress):
+    """A line for each run that ended, and below them a bar of epochs and the figures of the run."""
+
+    @contextmanager
+    def watching(self, name: str, needs: Sequence[Need]) -> Iterator[None]:
+        """Watch a study that needs so much, in a live display."""
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        with super().watching(name, needs):
+            bars = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[figures]}"),
+            )
+            self.bars: Any = bars
+            with bars:
+                self.all = bars.add_task("runs", total=self.runs, figures="")
+                self.one = bars.add_task("epochs", total=1, figures="", visible=False)
+                yield
+
+    def run_started(self, entry: Entry) -> None:
+        """Begin a run."""
+        super().run_started(entry)
+        self.bars.update(
+            self.one, description=label(entry), total=entry.run.epochs, visible=True, figures=""
+        )
+        self.bars.update(self.one, completed=0)
+
+    def epoch_ended(self, entry: Entry, measured: list[Measurement]) -> None:
+        """Move the bars."""
+        super().epoch_ended(entry, measured)
+        self.bars.update(self.one, completed=self.epochs_seen, figures=self.status())
+        self.bars.update(self.all, figures=f"{duration(self.time_left())} left")
+
+    def run_ended(self, entry: Entry, state: str, message: str) -> None:
+        """End a run with a line above the bars."""
+        super().run_ended(entry, state, message)
+        self.bars.update(self.all, completed=self.done)
+
+    def say(self, line: str) -> None:
+        """Print a line above the bars."""
+        self.bars.console.print(line, markup=False, highlight=False)

@@ -1,0 +1,197 @@
+"""``bnnbench study``: create, run, list, show, delete."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bnnbench.cli import Group, Settings
+from bnnbench.cli.options import open_store, storage_option
+from bnnbench.errors import IncompleteError, UsageError
+
+if TYPE_CHECKING:
+    from bnnbench.plugins import Plugins
+    from bnnbench.studies import Study
+
+
+@click.group(cls=Group)
+def group() -> None:
+    """Create, run and look at studies."""
+
+
+@group.command()
+@click.argument("name")
+@click.option("--from", "source", metavar="FILE", help="A study file, or the name of a bundled one.")
+@click.option("--dataset", metavar="NAME", help="The data set (instead of --from).")
+@click.option("--architecture", metavar="NAME", help="The network.")
+@click.option("--loss", metavar="NAME", help="The loss. [default: squared-hinge]")
+@click.option("--method", "methods", metavar="NAME", multiple=True, help="A method; repeat it.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Epochs of every run.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Examples in a batch.")
+@click.option("--trials", type=click.IntRange(min=0), help="Trials per method; 0: as published.")
+@click.option("--seeds", type=click.IntRange(min=1), help="Confirming runs per method.")
+@click.option("--sampler", help="tpe, random, qmc, grid or gp.")
+@click.option("--pruner", help="none, median or hyperband.")
+@storage_option
+@click.pass_obj
+def create(settings: Settings, name: str, source: str | None, storage: str, **flags: Any) -> None:
+    """Create a study: a bundled one of this NAME, a study file's (--from), or one from flags."""
+    from bnnbench import __version__
+    from bnnbench.cells import cells
+    from bnnbench.experiments import Workbench
+    from bnnbench.plugins import load_plugins
+    from bnnbench.studies import check_name
+
+    check_name(name)
+    plugins = load_plugins(settings.blocked)
+    study = _overridden(_described(plugins, name, source, flags), flags, source or name)
+    planned = cells(name, study, Workbench(plugins))
+    command = shlex.join(["bnnbench", *sys.argv[1:]])
+    open_store(storage, create=True).create_study(name, study, command, __version__)
+    tuned = [c for c in planned if c.spaces]
+    trials = study.protocol.trials * len(tuned)
+    runs = trials + study.protocol.seeds * len(planned)
+    click.echo(
+        f"created study {name!r}: {len(study.methods)} methods x {len(study.tasks)} tasks,"
+        f" {trials} tuning trials, {study.protocol.seeds} seeds each, {runs} runs"
+    )
+    if not study.protocol.trials:
+        click.echo("0 trials: nothing is tuned, hyperparameters are as published or as given")
+    click.echo(f"run it: bnnbench study run {name}")
+
+
+def _described(plugins: Plugins, name: str, source: str | None, flags: dict[str, Any]) -> Study:
+    from bnnbench.studies import parse_study, read_study
+
+    if flags["dataset"] or flags["methods"] or flags["architecture"]:
+        if source:
+            raise UsageError("give either --from or --dataset, --architecture, --method, not both")
+        return parse_study(_from_flags(flags), "the flags")
+    source = source or name
+    if source in plugins.names("studies"):
+        return read_study(plugins.get("studies", source), f"{source}.toml")
+    if source == name and not source.endswith(".toml"):
+        plugins.get("studies", name)  # says that there is none, and which is near
+    return read_study(source)
+
+
+def _from_flags(flags: dict[str, Any]) -> dict[str, Any]:
+    task = {key: flags[key] for key in ("dataset", "architecture", "loss") if flags[key]}
+    task |= {"epochs": flags["epochs"] or 10, "batch_size": flags["batch_size"] or 100}
+    return {"task": task, "methods": [{"method": method} for method in flags["methods"]]}
+
+
+def _overridden(study: Study, flags: dict[str, Any], where: str) -> Study:
+    """Return the study with what the flags set otherwise, checked again."""
+    from bnnbench.studies import parse_study
+
+    values = study.model_dump()
+    protocol = {k: flags[k] for k in ("trials", "seeds", "sampler", "pruner") if flags[k] is not None}
+    task = {k: flags[k] for k in ("epochs", "batch_size") if flags[k] is not None}
+    values["protocol"] |= protocol
+    values["tasks"] = [old | task for old in values["tasks"]]
+    return parse_study(values, where)
+
+
+@group.command()
+@click.argument("name")
+@click.option("--plan", is_flag=True, help="Say what would be run, and stop.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1 ...")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of torch. [default: its own]")
+@storage_option
+@click.pass_obj
+def run(
+    settings: Settings, name: str, plan: bool, device: str, threads: int | None, storage: str
+) -> None:
+    """Finish what is missing of a study. Safe to repeat, safe to kill."""
+    from bnnbench.cli.progress import observer
+    from bnnbench.cli.tables import plan_table, print_results
+    from bnnbench.experiments import Workbench
+    from bnnbench.holding import held
+    from bnnbench.plugins import load_plugins
+    from bnnbench.results import Results
+    from bnnbench.tuning import StudyRunner
+
+    store = open_store(storage)
+    workbench = Workbench(load_plugins(settings.blocked), _device(device, threads))
+    watching = observer()
+    runner = StudyRunner(store, name, workbench, watching)
+    needs = runner.needs()
+    if plan:
+        plan_table(name, needs)
+        return
+    with held(store, name), watching.watching(name, needs):
+        runner.check()
+        runner.run()
+    results = Results(store, name)
+    print_results(results)
+    bad = [e for e in results.entries if e.state == "failed"]
+    if bad:
+        first = bad[0].error.strip().splitlines()[-1]
+        raise IncompleteError(
+            f"{len(bad)} of {len(results.entries)} runs failed, the first with {first};"
+            f" 'bnnbench study show {name} --failed' has them all"
+        )
+    click.echo(f"report: bnnbench report {name}")
+
+
+def _device(device: str, threads: int | None) -> str:
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"the device {device!r} cannot be used: {reason}") from None
+    return device
+
+
+@group.command("list")
+@storage_option
+def list_(storage: str) -> None:
+    """List the studies of a database."""
+    from bnnbench.cli.tables import studies_table
+
+    studies_table(open_store(storage).studies())
+
+
+@group.command()
+@click.argument("name")
+@click.option("--failed", is_flag=True, help="Show the runs that failed, with their tracebacks.")
+@storage_option
+def show(name: str, failed: bool, storage: str) -> None:
+    """Show a study's results so far."""
+    from bnnbench.cli.tables import failures, print_results
+    from bnnbench.results import Results
+
+    results = Results(open_store(storage), name)
+    if failed:
+        failures(results)
+    else:
+        print_results(results, details=True)
+
+
+@group.command()
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@storage_option
+def delete(name: str, yes: bool, storage: str) -> None:
+    """Delete a study, its trials and the runs that no other study has."""
+    from bnnbench.holding import held
+    from bnnbench.search import delete_optuna_studies
+
+    store = open_store(storage)
+    count = len(store.entries(name))
+    if not yes:
+        click.confirm(f"Delete study {name!r} with its {count} runs?", abort=True)
+    with held(store, name):
+        delete_optuna_studies(store, name)
+        store.delete_study(name)
+    click.echo(f"deleted study {name!r}, {count} runs")

@@ -1,0 +1,144 @@
+"""Tables in the terminal."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from bnnbench.results import Results, Row, Spread
+    from bnnbench.store import StudySummary
+    from bnnbench.tuning import Need
+
+
+def console() -> Console:
+    """Return a console; one that is not a terminal is wide enough for any table."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=160)
+
+
+def table(*columns: str, title: str = "") -> Any:
+    """Return an empty table whose columns from the third on are numbers."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for number, column in enumerate(columns):
+        made.add_column(column, justify="left" if number < 2 else "right", overflow="fold")
+    return made
+
+
+def print_results(results: Results, *, details: bool = False) -> None:
+    """Print the table of results of each task, and what must be known to read it."""
+    from rich.markup import escape
+
+    rows = results.rows()
+    out = console()
+    for task, group in itertools.groupby(rows, key=lambda row: row.task):
+        made = table(
+            "method", "judged with", "W/A bits", "test accuracy %", "n", "validation %",
+            "flips/step", "s/epoch", f"x {results.study.reference or 'reference'}",
+            title=f"{escape(results.name)}: {escape(task)}",
+        )  # fmt: skip
+        for row in group:
+            made.add_row(*(escape(cell) for cell in _cells(row)), style=None if row.judged else "dim")
+        out.print(made)
+    for line in _notes(results, rows, details=details):
+        out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _cells(row: Row) -> list[str]:
+    judged = f"{row.mode}{' *' if row.judged else ''}"
+    bits = f"{row.weight_bits or '?'}/{row.activation_bits or '?'}" if row.done else ""
+    return [
+        row.method,
+        judged,
+        bits,
+        _spread(row.test, 2),
+        f"{row.done}" if row.done == row.asked else f"{row.done} of {row.asked}",
+        _spread(row.validation, 2),
+        f"{row.flips.mean:.1e}" if row.flips else "",
+        f"{row.seconds:.3g}" if row.seconds is not None else "",
+        _spread(row.ratio, 2),
+    ]
+
+
+def _spread(spread: Spread | None, digits: int) -> str:
+    return spread.format(digits) if spread else ""
+
+
+def _notes(results: Results, rows: Sequence[Row], *, details: bool) -> list[str]:
+    protocol = results.study.protocol
+    notes = ["* the inference mode in which the method's authors judge it; mean ± sd over n seeds"]
+    if results.study.protocol.trials:
+        notes.append(f"tuned with {protocol.trials} trials per method on validation only")
+    for row in rows:
+        if row.ended_badly:
+            ends = ", ".join(f"{count} {state}" for state, count in row.ended_badly.items())
+            notes.append(f"{row.method}: {ends}; not in the means")
+        if row.done > row.timed and row.judged:
+            notes.append(
+                f"{row.method}: {row.done - row.timed} of {row.done} runs shared the machine with"
+                " others; they count for accuracy, not for time"
+            )
+        if row.judged:
+            notes += [_published(row, p) for p in row.published]
+        if row.judged and details:
+            chosen = ", ".join(f"{k}={v!r}" for k, v in row.hyperparameters.items())
+            notes.append(f"{row.method}: {chosen}")
+    if any(row.synthetic for row in rows):
+        notes.append("the data are synthetic")
+    return list(dict.fromkeys(notes))
+
+
+def _published(row: Row, published: Any) -> str:
+    sigma = f" ± {published.sigma}" if published.sigma is not None else ""
+    n = f", n = {published.n}" if published.n else ""
+    source = f" ({published.source}{n})" if published.source else ""
+    return f"{row.method}: published {published.metric} {published.value}{sigma}{source}"
+
+
+def plan_table(name: str, needs: Sequence[Need]) -> None:
+    """Print what a study still needs."""
+    made = table("task", "method", "trials", "confirmations", "epochs", title=f"plan of {name}")
+    for need in needs:
+        made.add_row(*map(str, need))
+    console().print(made)
+    runs = sum(need.trials + need.confirmations for need in needs)
+    click.echo(f"{runs} runs are missing" if runs else "nothing is missing")
+
+
+def studies_table(studies: Sequence[StudySummary]) -> None:
+    """Print a line for each study."""
+    if not studies:
+        click.echo("no studies; 'bnnbench study create quickstart' makes one")
+        return
+    made = table("study", "title", "methods", "runs ended", "created")
+    for study in studies:
+        created = datetime.datetime.fromtimestamp(study.created_at, datetime.UTC)
+        ended = f"{study.ended} of {study.runs}"
+        made.add_row(
+            study.name, study.title, str(study.methods), ended, f"{created:%Y-%m-%d %H:%M} UTC"
+        )
+    console().print(made)
+
+
+def failures(results: Results) -> None:
+    """Print every run that failed or diverged, with its error."""
+    bad = [e for e in results.entries if e.state in ("failed", "diverged")]
+    for entry in bad:
+        number = f"{'trial' if entry.role == 'tune' else 'seed'} {entry.number}"
+        click.echo(f"{entry.state}: {entry.task} {entry.method} {entry.role} {number}")
+        click.echo(f"  {dict(entry.run.method.hyperparameters)}")
+        click.echo("  " + entry.error.strip().replace("\n", "\n  "))
+    if not bad:
+        click.echo("no run failed")

@@ -1,0 +1,158 @@
+"""Searching hyperparameters with Optuna: one Optuna study for each cell, in our own database."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from bnnbench.spaces import Choice, Int, Space
+
+if TYPE_CHECKING:
+    import optuna
+
+    from bnnbench.cells import Cell
+    from bnnbench.store import Store
+
+
+@cache
+def optuna_storage(store: Store) -> Any:
+    """Return Optuna's storage in the store's own database."""
+    import optuna
+    import sqlalchemy as sa
+
+    from bnnbench.database import on_sqlite_connect
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    url = store.url.render_as_string(hide_password=False)
+    if store.url.get_backend_name() != "sqlite":
+        return optuna.storages.RDBStorage(url)
+    storage = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 120}})
+    sa.event.listen(storage.engine, "connect", on_sqlite_connect)
+    return storage
+
+
+def optuna_study(store: Store, cell: Cell) -> optuna.Study:
+    """Return the cell's Optuna study, made if it is new; the defaults are its first trial."""
+    import optuna
+
+    study = optuna.create_study(
+        storage=optuna_storage(store),
+        study_name=cell.optuna_name,
+        direction="maximize",
+        load_if_exists=True,
+        sampler=sampler(cell, 0),
+        pruner=pruner(cell.study.protocol.pruner, cell.task.epochs),
+    )
+    if cell.study.protocol.sampler != "grid":
+        first = {name: cell.defaults[name] for name in cell.spaces}
+        study.enqueue_trial(first, skip_if_exists=True)
+    return study
+
+
+def delete_optuna_studies(store: Store, name: str) -> None:
+    """Remove the Optuna studies of a study of ours."""
+    import optuna
+
+    storage = optuna_storage(store)
+    for found in optuna.get_all_study_names(storage):
+        if found.startswith(f"{name}/"):
+            optuna.delete_study(study_name=found, storage=storage)
+
+
+def take(study: optuna.Study, number: int, cell: Cell) -> tuple[optuna.Trial, Any]:
+    """Return the trial of this number and its state: an old one if there is one, else a new one.
+
+    The sampler is seeded by the number, so that a study that was broken off asks the same.
+    """
+    import optuna
+
+    study.sampler = sampler(cell, number)
+    old = [t for t in study.get_trials(deepcopy=False) if t.number == number]
+    if old and old[0].state.name != "WAITING":
+        return optuna.Trial(study, old[0]._trial_id), old[0].state
+    trial = study.ask()
+    return trial, optuna.trial.TrialState.RUNNING
+
+
+def suggest(trial: optuna.Trial, cell: Cell) -> dict[str, Any]:
+    """Return a value for each searched hyperparameter; those that the trial has already stay."""
+    values: dict[str, Any] = {}
+    for name, space in cell.spaces.items():
+        if isinstance(space, Choice):
+            values[name] = trial.suggest_categorical(name, space.options)
+        elif isinstance(space, Int):
+            values[name] = trial.suggest_int(name, space.low, space.high, log=space.log)
+        else:
+            values[name] = trial.suggest_float(name, space.low, space.high, log=space.log)
+    return values
+
+
+def sampler(cell: Cell, number: int) -> optuna.samplers.BaseSampler:
+    """Return the protocol's sampler, every choice of it explicit: Optuna's defaults change."""
+    from optuna import samplers
+
+    from bnnbench.seeds import derive
+
+    protocol = cell.study.protocol
+    seed = derive(protocol.seed, cell.optuna_name, number) % 2**32
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # qmc is marked experimental in Optuna
+        if protocol.sampler == "random":
+            return samplers.RandomSampler(seed=seed)
+        if protocol.sampler == "qmc":
+            fixed = derive(protocol.seed, cell.optuna_name) % 2**32
+            return samplers.QMCSampler(qmc_type="sobol", scramble=True, seed=fixed)
+        if protocol.sampler == "gp":
+            return samplers.GPSampler(seed=seed, n_startup_trials=10)
+        if protocol.sampler == "grid":
+            fixed = derive(protocol.seed, cell.optuna_name) % 2**32
+            return samplers.GridSampler(grid(cell.spaces, protocol.trials), seed=fixed)
+        return samplers.TPESampler(
+            seed=seed, n_startup_trials=10, multivariate=True, constant_liar=True
+        )
+
+
+def grid(spaces: Mapping[str, Space], trials: int) -> dict[str, list[Any]]:
+    """Return equal levels of every hyperparameter, as few as give at least ``trials`` points.
+
+    >>> grid({"lr": Float(1e-4, 1e-2, log=True), "n": Int(1, 9)}, 9)
+    {'lr': [0.0001, 0.001, 0.01], 'n': [1, 5, 9]}
+    """
+    levels = 1
+    while trials > _points(spaces, levels) < _points(spaces, levels + 1):
+        levels += 1
+    return {name: _levels(space, levels) for name, space in spaces.items()}
+
+
+def _points(spaces: Mapping[str, Space], levels: int) -> int:
+    points = 1
+    for space in spaces.values():
+        points *= len(_levels(space, levels))
+    return points
+
+
+def _levels(space: Space, levels: int) -> list[Any]:
+    if isinstance(space, Choice):
+        return list(space.options)
+    shares = [i / (levels - 1) for i in range(levels)] if levels > 1 else [0.5]
+    low, high = space.low, space.high
+    values: Iterator[float]
+    if space.log:
+        values = (float(f"{low * (high / low) ** share:.12g}") for share in shares)
+    else:
+        values = (low + (high - low) * share for share in shares)
+    if isinstance(space, Int):
+        return sorted({round(value) for value in values})
+    return list(values)
+
+
+def pruner(name: str, epochs: int) -> optuna.pruners.BasePruner:
+    from optuna import pruners
+
+    if name == "median":
+        return pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=max(1, epochs // 10))
+    if name == "hyperband":
+        return pruners.HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3)
+    return pruners.NopPruner()

@@ -260,5 +260,7 @@ class _Line:
     def reset(self) -> None: ...
 
     def close(self) -> None:
-        size = f" ({self.total / 1e6:.1f} MB)" if self.total else ""
+        from rich.filesize import decimal
+
+        size = f" ({decimal(self.total)})" if self.total else ""
         self.console.print(f"downloaded {self.label}{size}", markup=False, soft_wrap=True)

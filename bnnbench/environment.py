@@ -22,7 +22,9 @@ def describe_environment(plugins: Plugins, device: str) -> dict[str, Any]:
 
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "threads": torch.get_num_threads(),
         "memory_gib": _memory(),
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",

@@ -7,7 +7,8 @@
     ├── DataError            3  a data file that is missing, damaged or not what it should be
     ├── StoreError           4  a database that cannot be opened, read or written
     ├── PluginError          5  a plugin that cannot be loaded or that broke its contract
-    └── IncompleteError      6  a study that ended with runs that failed
+    ├── IncompleteError      6  a study that ended with runs that failed
+    └── InterruptedStudyError  130  Ctrl-C or SIGTERM; the study can go on
 
 A message is one line: the law, the offence, the way out.
 """
@@ -57,6 +58,12 @@ class IncompleteError(BnnbenchError):
     """A study came to its end with runs that failed."""
 
     exit_code = 6
+
+
+class InterruptedStudyError(BnnbenchError):
+    """Ctrl-C or SIGTERM while a study ran; the study can go on."""
+
+    exit_code = INTERRUPTED
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

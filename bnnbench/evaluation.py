@@ -111,8 +111,11 @@ def _reestimate(
 def weight_bits(views: Mapping[str, Tensor]) -> int:
     """Return 1 if every filter of every layer takes at most two values, else 32.
 
-    Measured on the weights themselves, whatever the method says of them.
+    Measured on the weights themselves, whatever the method says of them. Without binary layers
+    all weights are real: 32.
     """
+    if not views:
+        return 32
     for weight in views.values():
         filters = weight.flatten(1)
         low, high = filters.amin(1, keepdim=True), filters.amax(1, keepdim=True)

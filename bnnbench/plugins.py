@@ -134,7 +134,9 @@ class Plugins:
         if plugin.name in blocked:
             plugin.reason = "blocked by BNNBENCH_BLOCK_PLUGINS or -p no:NAME"
         elif taken:
-            plugin.reason = f"the name {plugin.name!r} is taken by {taken.distribution or taken.module}"
+            plugin.reason = (
+                f"the name {plugin.name!r} is taken by {taken.distribution or taken.module}"
+            )
         else:
             try:
                 self._register(plugin, _load(entry_point, hookspecs_wanted=_COMPONENT_HOOKS))
@@ -161,7 +163,9 @@ class Plugins:
         kind, name = component.kind, component.name
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
             raise PluginError(f"a name must be letters, digits and -_. only, got {name!r}")
-        if not (isinstance(component._target, str) or kind == "studies" or callable(component._target)):
+        if not (
+            isinstance(component._target, str) or kind == "studies" or callable(component._target)
+        ):
             raise PluginError(f"a {singular(kind)} must be callable, got {component._target!r}")
         rivals = [c for c in offered if (c.kind, c.name) == (kind, name)]
         rivals += [c for c in [self._components[kind].get(name)] if c]
@@ -273,7 +277,7 @@ def _check_hooks(module: ModuleType, wanted: set[str]) -> None:
         manager.register(module)
         manager.check_pending()
     except pluggy.PluginValidationError as error:
-        raise PluginError(describe(error).partition(": ")[2].replace("\n", " ")) from error
+        raise PluginError(" ".join(str(error).split())) from error
     unmarked = hooks - {n for n in hooks if getattr(getattr(module, n), "bnnbench_impl", None)}
     if unmarked:
         raise PluginError(f"{sorted(unmarked)[0]} must be marked with @bnnbench.hookimpl")

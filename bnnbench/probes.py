@@ -81,6 +81,4 @@ def pi(share: float) -> float:
 
 
 def _differences(now: Codes, then: Codes) -> dict[str, int | float]:
-    return {
-        name: int(torch.count_nonzero(code ^ then[name]).item()) for name, code in now.items()
-    }
+    return {name: int(torch.count_nonzero(code ^ then[name]).item()) for name, code in now.items()}

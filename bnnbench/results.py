@@ -17,7 +17,7 @@ import numpy as np
 from bnnbench.store import CONFIRM, DONE, TUNE, Entry, Store
 
 if TYPE_CHECKING:
-    from bnnbench.studies import Published, Study
+    from bnnbench.studies import MethodSpec, Published, Study
 
 
 class Curve(NamedTuple):
@@ -195,14 +195,12 @@ class _Facts:
             activation_bits=_same(int(v) for e in done for v in self._at(e, "activation_bits")),
             test=Spread.of([v for e in done for v in self._at(e, "accuracy", "test", mode)]),
             validation=Spread.of([v for e in done for v in self._selected(e, mode)]),
-            flips=Spread.of(
-                [statistics.fmean(v) for e in done if (v := self._at(e, "flip_step"))]
-            ),
+            flips=Spread.of([statistics.fmean(v) for e in done if (v := self._at(e, "flip_step"))]),
             seconds=_median([s for e in timed if (s := self._seconds(e)) is not None]),
             ratio=self._ratio(task, timed),
             timed=len(timed),
             hyperparameters=chosen,
-            tuned=sorted(set(chosen) - set(spec.hyperparameters)) if study.protocol.trials else [],
+            tuned=_tuned(chosen, spec, [e for e in mine if e.role == TUNE]),
             asked=len(asked),
             done=len(done),
             ended_badly={s: states.count(s) for s in ("failed", "diverged") if s in states},
@@ -221,7 +219,9 @@ class _Facts:
         return Spread.of([mine / theirs for mine, theirs in pairs if mine and theirs])
 
     def _seconds(self, entry: Entry) -> float | None:
-        return _median(self._at(entry, "seconds.train"))
+        """The median over the epochs; what comes after the last epoch is the judging."""
+        series = self._of(entry).get(("seconds.train", "", ""), [])
+        return _median([seconds for epoch, seconds in series if epoch <= entry.run.epochs])
 
     def _selected(self, entry: Entry, mode: str) -> list[float]:
         epochs = self._at(entry, "selected_epoch")
@@ -237,6 +237,16 @@ class _Facts:
 
 def _median(values: Sequence[float]) -> float | None:
     return statistics.median(values) if values else None
+
+
+def _tuned(chosen: Mapping[str, Any], spec: MethodSpec, trials: Sequence[Entry]) -> list[str]:
+    """The hyperparameters that the trials searched: those named, else those that they varied."""
+    if not trials:
+        return []
+    if spec.search is not None:
+        return sorted(set(spec.search) & set(chosen))
+    tried = [trial.run.method.hyperparameters for trial in trials]
+    return sorted(name for name in chosen if len({repr(t.get(name)) for t in tried}) > 1)
 
 
 def _same(values: Any) -> int | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import warnings
 from collections.abc import Iterator, Mapping
 from functools import cache
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from bnnbench.spaces import Choice, Int, Space
@@ -34,7 +36,10 @@ def optuna_storage(store: Store) -> Any:
 
 
 def optuna_study(store: Store, cell: Cell) -> optuna.Study:
-    """Return the cell's Optuna study, made if it is new; the defaults are its first trial."""
+    """Return the cell's Optuna study, made if it is new, its first trials waiting in it.
+
+    The first trial is the defaults; with ``grid`` every trial is a point of the grid.
+    """
     import optuna
 
     study = optuna.create_study(
@@ -45,10 +50,18 @@ def optuna_study(store: Store, cell: Cell) -> optuna.Study:
         sampler=sampler(cell, 0),
         pruner=pruner(cell.study.protocol.pruner, cell.task.epochs),
     )
-    if cell.study.protocol.sampler != "grid":
-        first = {name: cell.defaults[name] for name in cell.spaces}
-        study.enqueue_trial(first, skip_if_exists=True)
+    for point in _first(cell):
+        study.enqueue_trial(point, skip_if_exists=True)
     return study
+
+
+def _first(cell: Cell) -> list[dict[str, Any]]:
+    if cell.study.protocol.sampler != "grid":
+        return [{name: cell.defaults[name] for name in cell.spaces}]
+    levels = grid(cell.spaces, cell.study.protocol.trials)
+    points = [dict(zip(levels, values, strict=True)) for values in product(*levels.values())]
+    random.Random(cell.optuna_name).shuffle(points)  # noqa: S311  # an order, not a secret
+    return points[: cell.study.protocol.trials]
 
 
 def delete_optuna_studies(store: Store, name: str) -> None:
@@ -99,16 +112,13 @@ def sampler(cell: Cell, number: int) -> optuna.samplers.BaseSampler:
     seed = derive(protocol.seed, cell.optuna_name, number) % 2**32
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # qmc is marked experimental in Optuna
-        if protocol.sampler == "random":
+        if protocol.sampler in ("random", "grid"):  # a grid's points are waiting already
             return samplers.RandomSampler(seed=seed)
         if protocol.sampler == "qmc":
             fixed = derive(protocol.seed, cell.optuna_name) % 2**32
             return samplers.QMCSampler(qmc_type="sobol", scramble=True, seed=fixed)
         if protocol.sampler == "gp":
             return samplers.GPSampler(seed=seed, n_startup_trials=10)
-        if protocol.sampler == "grid":
-            fixed = derive(protocol.seed, cell.optuna_name) % 2**32
-            return samplers.GridSampler(grid(cell.spaces, protocol.trials), seed=fixed)
         return samplers.TPESampler(
             seed=seed, n_startup_trials=10, multivariate=True, constant_liar=True
         )

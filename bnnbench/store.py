@@ -221,7 +221,9 @@ class Store:
         query = (
             sa.select(e.c.task, e.c.method, e.c.role, e.c.number, r)
             .join(r, r.c.id == e.c.run_id)
-            .where(e.c.study_id == self._study_row(study).id, *(e.c[k] == v for k, v in place.items()))
+            .where(
+                e.c.study_id == self._study_row(study).id, *(e.c[k] == v for k, v in place.items())
+            )
             .order_by(e.c.id)
         )
         if run_id is not None:

@@ -169,7 +169,9 @@ class Study(_Table):
         names = [value.name for value in values]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"names must differ, got {twice[0]!r} twice; give one a name of its own")
+            raise ValueError(
+                f"names must differ, got {twice[0]!r} twice; give one a name of its own"
+            )
         return values
 
     @model_validator(mode="after")
@@ -222,9 +224,12 @@ def parse_study(values: Mapping[str, Any], where: str) -> Study:
     try:
         return Study.model_validate(values)
     except ValidationError as error:
-        found = error.errors()
+        found = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        raise UsageError(f"{where}: {_explain(dict(found[0]))}{more}") from None
+        line = _explain(dict(found[0]))
+        if "tasks" not in values:  # the key as it stands in the file
+            line = line.replace("tasks[0]", "task", 1).replace("tasks:", "task:", 1)
+        raise UsageError(f"{where}: {line}{more}") from None
 
 
 def read_study(file: Any, where: str = "") -> Study:

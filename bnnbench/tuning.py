@@ -214,7 +214,7 @@ class StudyRunner:
         experiment = self.workbench.prepare(run)
         environment = describe_environment(self.workbench.plugins, self.workbench.device)
         self.store.start_run(entry.run_id, experiment.facts, environment)
-        judged = experiment.facts["judged"]
+        entry, judged = entry._replace(facts=experiment.facts), experiment.facts["judged"]
         pending: list[Measurement] | None = None
         for measured in experiment.measurements():
             if pending is not None:

@@ -34,7 +34,8 @@ def glorot(weight: Tensor) -> float:
     The coefficient of BinaryConnect's public code, half the bound of Glorot's uniform initializer;
     both fans count the kernel's area.
 
-    >>> round(1 / glorot(torch.empty(1024, 8192)), 2), round(1 / glorot(torch.empty(128, 3, 3, 3)), 2)
+    >>> dense, conv = torch.empty(1024, 8192), torch.empty(128, 3, 3, 3)
+    >>> round(1 / glorot(dense), 2), round(1 / glorot(conv), 2)
     (78.38, 28.04)
     """
     area = math.prod(weight.shape[2:])
@@ -122,7 +123,8 @@ class Stochastic:
     def forward(self, latent: Tensor) -> Tensor:
         """Return a draw of +-H."""
         h = height(self.scale, latent)
-        return torch.where(torch.rand_like(latent) < hard_sigmoid(latent / h), h, -h)
+        up = torch.rand_like(latent) < hard_sigmoid(latent / h)
+        return torch.where(up, 1.0, -1.0).to(latent.dtype).mul_(h)
 
     def backward(self, latent: Tensor, grad: Tensor) -> Tensor:
         """Return ``grad``."""

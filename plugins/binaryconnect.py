@@ -99,7 +99,9 @@ def binaryconnect(
         real = Scheduled(SGD, lr=schedule, momentum=momentum)
     stochastic = binarization == "stochastic"
     binarizer: Scheduled[Any] = (
-        Scheduled(Stochastic, scale=scale, draws=draws) if stochastic else Scheduled(Sign, scale=scale)
+        Scheduled(Stochastic, scale=scale, draws=draws)
+        if stochastic
+        else Scheduled(Sign, scale=scale)
     )
     return Method(
         f"binaryconnect-{binarization}",

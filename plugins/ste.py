@@ -31,7 +31,9 @@ def ste(
     *,
     lr: LearningRate = 1e-3,
     lr_end: float = 3e-7,
-    gradient: Annotated[Literal["identity", "hardtanh"], Choice("identity", "hardtanh")] = "identity",
+    gradient: Annotated[
+        Literal["identity", "hardtanh"], Choice("identity", "hardtanh")
+    ] = "identity",
     lr_scale: Literal["glorot", "none"] = "glorot",
 ) -> Method:
     """Train with the straight-through estimator.

@@ -210,7 +210,9 @@ def test_binaryconnect_computes_with_signs(scale):
     for seen, latents in zip(watched.weights, watched.latents, strict=False):
         for layer in SIZES:
             H = c_of(layer) if scale == "glorot" else scale
-            assert bc.binarize(latents[layer], H=H) == pytest.approx(seen[f"{layer}.weight"])
+            assert bc.binarize(latents[layer], H=H) == pytest.approx(
+                seen[f"{layer}.weight"], rel=1e-12
+            )
 
 
 @pytest.mark.parametrize("scale", [1.0, 2.0, "glorot"])
@@ -228,7 +230,7 @@ def test_binaryconnect_computes_with_draws(scale):
             u = draw(outputs, inputs).flatten().tolist()
 
             expected = bc.binarize_by_chance(latents[layer], u, H=heights[layer])
-            assert expected == pytest.approx(seen[f"{layer}.weight"])
+            assert expected == pytest.approx(seen[f"{layer}.weight"], rel=1e-12)
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.25])

@@ -53,7 +53,9 @@ class _Main(Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         theirs = self._plugin_commands(ctx)
         rows = [(name, text) for name, (_, text) in _COMMANDS.items()]
-        rows += [(n, c.get_short_help_str()) for n, c in sorted(theirs.items()) if n not in _COMMANDS]
+        rows += [
+            (n, c.get_short_help_str()) for n, c in sorted(theirs.items()) if n not in _COMMANDS
+        ]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
@@ -76,7 +78,9 @@ class Settings:
         self.blocked = tuple(blocked)
 
 
-def _blocked(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+def _blocked(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
     for value in values:
         if not value.startswith("no:") or value == "no:":
             raise click.BadParameter(f"must be no:NAME, got {value!r}")

@@ -61,7 +61,7 @@ class PlainProgress:
     def epoch_ended(self, entry: Entry, measured: list[Measurement]) -> None:
         """Take the latest accuracy, flip rate and time from an epoch's measurements."""
         for m in measured:
-            if m.metric == "accuracy" and m.mode == entry.facts.get("judged", m.mode):
+            if (m.metric, m.mode) == ("accuracy", entry.facts["judged"]):
                 self.latest["accuracy"] = m.value
             if m.metric in ("seconds.train", "seconds.warmup"):
                 self.latest["seconds"] = m.value

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bnnbench.cli import Group, Settings
 from bnnbench.cli.options import open_store, storage_option
-from bnnbench.errors import IncompleteError, UsageError
+from bnnbench.errors import IncompleteError, InterruptedStudyError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bnnbench.plugins import Plugins
     from bnnbench.studies import Study
 
@@ -24,7 +28,9 @@ def group() -> None:
 
 @group.command()
 @click.argument("name")
-@click.option("--from", "source", metavar="FILE", help="A study file, or the name of a bundled one.")
+@click.option(
+    "--from", "source", metavar="FILE", help="A study file, or the name of a bundled one."
+)
 @click.option("--dataset", metavar="NAME", help="The data set (instead of --from).")
 @click.option("--architecture", metavar="NAME", help="The network.")
 @click.option("--loss", metavar="NAME", help="The loss. [default: squared-hinge]")
@@ -89,7 +95,9 @@ def _overridden(study: Study, flags: dict[str, Any], where: str) -> Study:
     from bnnbench.studies import parse_study
 
     values = study.model_dump()
-    protocol = {k: flags[k] for k in ("trials", "seeds", "sampler", "pruner") if flags[k] is not None}
+    protocol = {
+        k: flags[k] for k in ("trials", "seeds", "sampler", "pruner") if flags[k] is not None
+    }
     task = {k: flags[k] for k in ("epochs", "batch_size") if flags[k] is not None}
     values["protocol"] |= protocol
     values["tasks"] = [old | task for old in values["tasks"]]
@@ -123,7 +131,7 @@ def run(
     if plan:
         plan_table(name, needs)
         return
-    with held(store, name), watching.watching(name, needs):
+    with held(store, name), _interruptible(name), watching.watching(name, needs):
         runner.check()
         runner.run()
     results = Results(store, name)
@@ -136,6 +144,20 @@ def run(
             f" 'bnnbench study show {name} --failed' has them all"
         )
     click.echo(f"report: bnnbench report {name}")
+
+
+@contextmanager
+def _interruptible(name: str) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM stop the study between two steps, and say how to go on."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise InterruptedStudyError(
+            f"interrupted; nothing that is finished is lost, 'bnnbench study run {name}' continues"
+        ) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _device(device: str, threads: int | None) -> str:

@@ -50,7 +50,9 @@ def print_results(results: Results, *, details: bool = False) -> None:
             title=f"{escape(results.name)}: {escape(task)}",
         )  # fmt: skip
         for row in group:
-            made.add_row(*(escape(cell) for cell in _cells(row)), style=None if row.judged else "dim")
+            made.add_row(
+                *(escape(cell) for cell in _cells(row)), style=None if row.judged else "dim"
+            )
         out.print(made)
     for line in _notes(results, rows, details=details):
         out.print(line, markup=False, highlight=False, soft_wrap=True)

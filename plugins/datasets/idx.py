@@ -37,12 +37,12 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     try:
         with gzip.open(path) as file:
             shape = _header(file, path, dimensions)
-            values = file.read(math.prod(shape) + 1)
+            values = file.read()
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} must be a whole gzip file, got: {error}") from error
-    if len(values) != math.prod(shape):
-        found = "more" if len(values) > math.prod(shape) else str(len(values))
-        raise DataError(f"{path} must hold {math.prod(shape)} values, got {found}; fetch it again")
+    size = math.prod(shape)
+    if len(values) != size:
+        raise DataError(f"{path} must hold {size} values, got {len(values)}; fetch it again")
     return np.frombuffer(values, np.uint8).reshape(shape)
 
 

@@ -63,9 +63,7 @@ def upgrade() -> None:
         sa.Column("phase", sa.Integer, nullable=False),
         sa.Column("value", sa.Float, nullable=False),
     )
-    op.create_index(
-        "bnnbench_measurements_metric", "bnnbench_measurements", ["metric", "run_id"]
-    )
+    op.create_index("bnnbench_measurements_metric", "bnnbench_measurements", ["metric", "run_id"])
     op.create_table(
         "bnnbench_events",
         sa.Column("id", sa.Integer, primary_key=True),

@@ -1,0 +1,50 @@
+"""Validation accuracy per epoch, with the weights with which each method is judged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bnnbench_reports.figures.drawing import count_of, lines
+from bnnbench_reports.readings import Bundle, bundles
+
+from bnnbench.interfaces import Figure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bnnbench.results import Results
+
+
+def info(results: Results) -> list[Bundle]:
+    """Return the validation accuracy in percent of every method in its judged mode."""
+    return bundles(results, "accuracy", split="validation", judged=True)
+
+
+def accuracy_figure(results: Results) -> Figure | None:
+    """Draw the validation accuracy over the epochs."""
+    found = info(results)
+    if not found:
+        return None
+    count = count_of(len(bundle.seeds) for bundle in found)
+    return Figure(
+        title=f"Validation accuracy per epoch ({count} seeds)",
+        explanation=(
+            "Share of the validation split that is classified rightly after each epoch. Faint lines"
+            " are the confirming runs, one for each seed; the strong line is their mean."
+            f"{modes_sentence(found)}"
+        ),
+        drawing=lines(results, found, "validation accuracy in %", "%{y:.2f} %"),
+    )
+
+
+def modes_sentence(found: Sequence[Bundle]) -> str:
+    """Say which method is judged in which mode, where they differ."""
+    by_mode: dict[str, list[str]] = {}
+    for bundle in found:
+        methods = by_mode.setdefault(bundle.mode or "unknown", [])
+        if bundle.method not in methods:
+            methods.append(bundle.method)
+    if len(by_mode) < 2:
+        return f" All are judged with {next(iter(by_mode))} weights." if by_mode else ""
+    parts = [f"{mode} weights: {', '.join(methods)}" for mode, methods in sorted(by_mode.items())]
+    return f" The methods are not all judged alike: {'; '.join(parts)}."

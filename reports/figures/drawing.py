@@ -1,0 +1,127 @@
+"""What the drawings share: panels one above the other, one for each task, and lines in them."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from bnnbench_reports.readings import tasks_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from bnnbench_reports.readings import Array, Bundle
+    from plotly.graph_objects import Figure as Drawing
+
+    from bnnbench.results import Results
+
+HEAD, FOOT, LEGEND = 50, 60, 50  #: pixels above and below the panels, and for a legend
+
+
+class Panel(NamedTuple):
+    """A panel's title and its height in pixels."""
+
+    title: str
+    height: int
+
+
+def panels(
+    wanted: Sequence[Panel], x: str, y: str, *, shared: bool = True, legend: bool = True
+) -> Drawing:
+    """Return an empty drawing with one panel in each row; the titles of the axes bear the units.
+
+    ``shared`` panels have the same range on the x axis.
+    """
+    from plotly.subplots import make_subplots
+
+    foot = FOOT + LEGEND if legend else FOOT
+    total = sum(panel.height for panel in wanted) + 50 * (len(wanted) - 1)
+    drawing = make_subplots(
+        rows=len(wanted),
+        cols=1,
+        shared_xaxes="all" if shared else False,
+        vertical_spacing=50 / total if len(wanted) > 1 else 0,
+        row_heights=[panel.height for panel in wanted],
+        subplot_titles=[plain(panel.title) for panel in wanted] if len(wanted) > 1 else None,
+    )
+    drawing.update_yaxes(title_text=y, automargin=True)
+    drawing.update_xaxes(title_text=x, row=len(wanted), col=1)
+    drawing.update_xaxes(showticklabels=True)
+    drawing.update_annotations(font_size=14)
+    drawing.update_layout(
+        height=total + HEAD + foot,
+        showlegend=legend,
+        margin={"l": 60, "r": 15, "t": HEAD, "b": foot},
+        legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
+        hovermode="closest",
+    )
+    return drawing
+
+
+def plain(text: str) -> str:
+    """Return text that plotly shows as it is, though it reads a little HTML."""
+    return html.escape(text, quote=False)
+
+
+def count_of(numbers: Iterable[int]) -> str:
+    """Return "n = 5", or "n = 3 to 5" where not all numbers are equal."""
+    low, high = min(found := list(numbers)), max(found)
+    return f"n = {low}" if low == high else f"n = {low} to {high}"
+
+
+def positive(values: Array) -> Array:
+    """Return the values with gaps (NaN) where they are not positive."""
+    return np.where(values > 0, values, np.nan)
+
+
+def lines(
+    results: Results, found: Sequence[Bundle], y: str, hover: str, *, log: bool = False
+) -> Drawing:
+    """Return the bundles over the epochs: each seed faintly, and the mean over the seeds.
+
+    ``hover`` is plotly's format of a value with its unit. On a logarithmic axis a value that is
+    not positive leaves a gap.
+    """
+    from bnnbench_reports.colours import looks
+
+    look = looks(results.study)
+    tasks = tasks_of(found)
+    drawing = panels([Panel(task, 340) for task in tasks], "epoch", y)
+    drawing.update_yaxes(type="log" if log else "linear")
+    named: set[str] = set()
+    for bundle in found:
+        for trace in _traces(bundle, look[bundle.method], hover, log=log):
+            trace.showlegend = trace.name is not None and bundle.method not in named
+            drawing.add_trace(trace, row=tasks.index(bundle.task) + 1, col=1)
+        named.add(bundle.method)
+    return drawing
+
+
+def _traces(bundle: Bundle, look: Any, hover: str, *, log: bool) -> list[Any]:
+    from plotly.graph_objects import Scatter
+
+    marks = "lines" if len(bundle.epochs) > 1 else "markers"
+    common: dict[str, Any] = {"x": bundle.epochs, "legendgroup": bundle.method, "mode": marks}
+    name, line = plain(bundle.method), {"color": look.colour, "dash": look.dash}
+    each = [
+        Scatter(
+            **common,
+            y=positive(values) if log else values,
+            line=line | {"width": 1},
+            opacity=0.3,
+            hovertemplate=f"{name}, seed {seed}<br>epoch %{{x}}: {hover}<extra></extra>",
+        )
+        for seed, values in zip(bundle.seeds, bundle.values, strict=True)
+        if len(bundle.seeds) > 1
+    ]
+    mean = Scatter(
+        **common,
+        y=positive(bundle.mean) if log else bundle.mean,
+        line=line | {"width": 2.5},
+        name=name,
+        hovertemplate=(
+            f"{name}, mean of n = {len(bundle.seeds)}<br>epoch %{{x}}: {hover}<extra></extra>"
+        ),
+    )
+    return [*each, mean]

@@ -1,0 +1,88 @@
+"""Final test accuracy: every seed, mean and deviation, in every inference mode."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bnnbench_reports.figures.drawing import Panel, count_of, panels, plain
+from bnnbench_reports.readings import Scores, scores, tasks_of
+
+from bnnbench.interfaces import Figure
+
+if TYPE_CHECKING:
+    from bnnbench_reports.colours import Look
+    from plotly.graph_objects import Figure as Drawing
+
+    from bnnbench.results import Results
+
+
+def info(results: Results) -> list[Scores]:
+    """Return the test accuracies of each (task, method, mode), the judged mode first."""
+    return scores(results)
+
+
+def scores_figure(results: Results) -> Figure | None:
+    """Draw a line of points for each method and mode."""
+    found = info(results)
+    if not found:
+        return None
+    return Figure(
+        title=f"Test accuracy ({count_of(each.spread.n for each in found)} seeds)",
+        explanation=(
+            "Share of the test split that is classified rightly by the selected network of each"
+            " confirming run; the test split is looked at once a run. Points are seeds, the bar is"
+            " mean ± sample standard deviation. Strong: the weights with which the method is"
+            " judged (marked *). Faint: the other ways to deploy the same network."
+        ),
+        drawing=draw(results, found),
+    )
+
+
+def draw(results: Results, found: list[Scores]) -> Drawing:
+    """Return the drawing, a panel for each task."""
+    from bnnbench_reports.colours import looks
+
+    tasks = tasks_of(found)
+    look = looks(results.study)
+    rows = [sum(each.task == task for each in found) for task in tasks]
+    wanted = [Panel(task, 40 + 30 * n) for task, n in zip(tasks, rows, strict=True)]
+    drawing = panels(wanted, "test accuracy in %", "", shared=False, legend=False)
+    drawing.update_yaxes(type="category", autorange="reversed")
+    for each in found:
+        for trace in _traces(each, look[each.method]):
+            drawing.add_trace(trace, row=tasks.index(each.task) + 1, col=1)
+    return drawing
+
+
+def label(each: Scores) -> str:
+    """Return the name of a line: the method and the mode, the judged one with a star.
+
+    >>> label(Scores("digits", "ste", "binary", True, {1: 90.0}))
+    'ste, binary*'
+    """
+    return plain(f"{each.method}, {each.mode or 'unknown'}{'*' if each.judged else ''}")
+
+
+def _traces(each: Scores, look: Look) -> list[Any]:
+    from plotly.graph_objects import Scatter
+
+    spread, name = each.spread, label(each)
+    points = Scatter(
+        x=list(each.by_seed.values()),
+        y=[name] * spread.n,
+        mode="markers",
+        marker={"color": look.colour, "symbol": look.symbol, "size": 9},
+        opacity=0.75 if each.judged else 0.3,
+        customdata=list(each.by_seed),
+        hovertemplate=f"{name}, seed %{{customdata}}: %{{x:.2f}} %<extra></extra>",
+    )
+    mean = Scatter(
+        x=[spread.mean],
+        y=[name],
+        mode="markers",
+        marker={"color": look.colour, "symbol": "line-ns-open", "size": 16, "line_width": 3},
+        error_x={"type": "data", "array": [spread.sd or 0], "color": look.colour, "width": 6},
+        opacity=1 if each.judged else 0.4,
+        hovertemplate=f"{name}: {spread.format()} %, n = {spread.n}<extra></extra>",
+    )
+    return [points, mean]

@@ -1,0 +1,84 @@
+"""Seconds of training per epoch, and their ratio to the reference's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bnnbench_reports.figures.drawing import Panel, panels, plain
+from bnnbench_reports.readings import Times, tasks_of, times
+
+from bnnbench.interfaces import Figure
+from bnnbench.results import Spread
+
+if TYPE_CHECKING:
+    from bnnbench_reports.colours import Look
+    from plotly.graph_objects import Figure as Drawing
+
+    from bnnbench.results import Results
+
+
+def info(results: Results) -> list[Times]:
+    """Return the seconds of training per epoch of each (task, method)."""
+    return times(results)
+
+
+def times_figure(results: Results) -> Figure | None:
+    """Draw a box for each method."""
+    found = [each for each in info(results) if len(each.seconds)]
+    if not found:
+        return None
+    left_out = sum(each.left_out for each in info(results))
+    reference = results.study.reference
+    return Figure(
+        title="Training time per epoch",
+        explanation=(
+            "Getting the batches, forward, backward and the optimizers; without evaluation, probes"
+            " and the database. A box holds all epochs of all runs but the first epoch of each,"
+            f" which is warm-up. {left_out} runs that shared the machine with others are left out."
+            + (
+                f" The ratio is that of a run's median to the median of {reference!r} with the same"
+                " seed, mean ± sample standard deviation over seeds."
+                if reference
+                else " The study has no reference method, so there is no ratio."
+            )
+        ),
+        drawing=draw(results, found),
+    )
+
+
+def label(each: Times) -> str:
+    """Return the name of a line: the method, its number of runs, and the ratio if there is one."""
+    ratio = Spread.of(list(each.ratios.values()))
+    shown = f"{ratio.format()} ×, " if ratio else ""
+    return f"{plain(each.method)}<br><sub>{shown}n = {len(each.medians)}</sub>"
+
+
+def draw(results: Results, found: list[Times]) -> Drawing:
+    """Return the drawing, a panel for each task."""
+    from bnnbench_reports.colours import looks
+
+    tasks = tasks_of(found)
+    look = looks(results.study)
+    rows = [sum(each.task == task for each in found) for task in tasks]
+    wanted = [Panel(task, 40 + 48 * n) for task, n in zip(tasks, rows, strict=True)]
+    drawing = panels(wanted, "seconds of training per epoch", "", shared=False, legend=False)
+    drawing.update_xaxes(rangemode="tozero")
+    drawing.update_yaxes(type="category", autorange="reversed")
+    for each in found:
+        drawing.add_trace(_box(each, look[each.method]), row=tasks.index(each.task) + 1, col=1)
+    return drawing
+
+
+def _box(each: Times, look: Look) -> Any:
+    from plotly.graph_objects import Box
+
+    return Box(
+        x=each.seconds,
+        y=[label(each)] * len(each.seconds),
+        orientation="h",
+        name=plain(each.method),
+        boxpoints="outliers",
+        marker={"color": look.colour, "size": 4},
+        line={"width": 1.5},
+        hovertemplate=f"{plain(each.method)}: %{{x:.3g}} s<extra></extra>",
+    )

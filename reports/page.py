@@ -1,0 +1,198 @@
+"""The report as one HTML file: all it needs is inside, and nothing is ever fetched.
+
+The same database gives the same bytes. Whatever comes from the database is escaped, and the
+page's security policy runs no script but the two that are known by their hashes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bnnbench_reports import records, tables
+from bnnbench_reports.toml import study_file
+from bnnbench_reports.verdict import verdict
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from bnnbench import __version__
+from bnnbench.interfaces import Figure
+from bnnbench.plugins import describe
+from bnnbench.store import CONFIRM
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from bnnbench.results import Results
+
+    Draw = Callable[[Results], Figure | None]
+
+#: what JSON in a script element must not hold as it is
+ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
+
+
+class Card(NamedTuple):
+    """A figure on the page: its title, how to read it and its data; or why it is not there."""
+
+    name: str
+    title: str
+    explanation: str
+    data: Markup
+    height: int
+    error: str = ""
+
+
+def build(results: Results, figures: Iterable[tuple[str, Draw]]) -> str:
+    """Return the report as HTML. A figure that fails becomes a card that says why."""
+    from plotly.offline import get_plotlyjs
+
+    cards = [card for name, draw in figures if (card := make_card(name, draw, results))]
+    scripts = [_script(get_plotlyjs()), _script(_read("page.js"))] if cards else []
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    page = environment.from_string(_read("page.html"))
+    return page.render(
+        facts(results),
+        cards=cards,
+        policy=policy(scripts),
+        scripts=[Markup(script) for script in scripts],  # noqa: S704  # our own and plotly's
+        style=Markup(_read("page.css")),  # noqa: S704  # our own
+    )
+
+
+def facts(results: Results) -> dict[str, Any]:
+    """Return all that the page says besides its figures."""
+    rows = results.rows()
+    study = results.study
+    return {
+        "name": results.name,
+        "title": study.title or results.name,
+        "source": study.source,
+        "version": __version__,
+        "unfinished": unfinished(results),
+        "status": status(results),
+        "dates": records.dates(results),
+        "verdict": verdict(results, rows),
+        "results": tables.results_table(rows, study.reference),
+        "hyperparameters": tables.hyperparameters_table(rows),
+        "coverage": tables.coverage_table(results),
+        "buckets": records.buckets_table(results),
+        "roles": records.roles(results),
+        "environments": records.environments(results),
+        "runs": records.runs_table(results),
+        "commands": commands(results),
+        "requirements": requirements(results),
+        "protocol": study.protocol,
+        "seeds": seeds(results),
+        "file": study_file(study),
+    }
+
+
+def progress(results: Results) -> tuple[int, int]:
+    """Return how many confirming runs have ended, and how many were asked for."""
+    study = results.study
+    asked = len(study.tasks) * len(study.methods) * study.protocol.seeds
+    return tables.ended(e for e in results.entries if e.role == CONFIRM), asked
+
+
+def unfinished(results: Results) -> str:
+    """Return "unfinished: k of n runs", or nothing where all confirming runs have ended."""
+    ended, asked = progress(results)
+    return f"unfinished: {ended} of {asked} runs" if ended < asked else ""
+
+
+def status(results: Results) -> str:
+    """Return in a few words how the confirming runs stand."""
+    ended, asked = progress(results)
+    done = len(results.confirmed())
+    bad = f", {ended - done} of them failed or diverged" if ended > done else ""
+    return (unfinished(results) or f"complete: {asked} runs") + bad
+
+
+def commands(results: Results) -> list[str]:
+    """Return the commands that repeat the study, without any password."""
+    created = re.sub(r"(://[^:@/\s]*):[^@/\s]*@", r"\1:***@", results.command)
+    run = [f"bnnbench study run {results.name}", f"bnnbench report {results.name}"]
+    return [created, *run] if created else run
+
+
+def requirements(results: Results) -> list[str]:
+    """Return a line of pinned versions for each set of versions that the runs had."""
+    found = [
+        " ".join(
+            f"{package}=={version}"
+            for package, version in spec.get("packages", {}).items()
+            if version != "not installed"
+        )
+        for spec in results.environments.values()
+    ]
+    return sorted({line for line in found if line})
+
+
+def seeds(results: Results) -> str:
+    """Return the seeds of the confirming runs.
+
+    They are ``seed + 1`` to ``seed + seeds`` of the protocol.
+    """
+    protocol = results.study.protocol
+    first, last = protocol.seed + 1, protocol.seed + protocol.seeds
+    return f"{first} to {last}" if last > first else str(first)
+
+
+def make_card(name: str, draw: Draw, results: Results) -> Card | None:
+    """Return the card of a figure, None where the figure has nothing to show."""
+    try:
+        figure = draw(results)
+        if figure is None:
+            return None
+        if not isinstance(figure, Figure):
+            raise TypeError(f"a figure must be a bnnbench.interfaces.Figure, got {type(figure)}")
+        data, height = serialized(figure.drawing)
+    except Exception as error:  # whatever a plugin's figure may raise
+        return Card(name, f"Figure {name!r} could not be drawn", "", Markup(), 0, describe(error))
+    return Card(name, str(figure.title), str(figure.explanation), data, height)
+
+
+def serialized(drawing: Any) -> tuple[Markup, int]:
+    """Return a drawing as JSON that is safe inside a script element, and its height in pixels.
+
+    The template is left out: the page has one for light and one for dark.
+    """
+    spec = json.loads(drawing.to_json(engine="json"))
+    layout = spec.get("layout", {})
+    layout.pop("template", None)
+    text = json.dumps({"data": spec.get("data", []), "layout": layout}, separators=(",", ":"))
+    return Markup(text.translate(ESCAPES)), int(layout.get("height") or 450)  # noqa: S704  # escaped
+
+
+def policy(scripts: Iterable[str]) -> str:
+    """Return a security policy that lets only these scripts run, and nothing be fetched.
+
+    plotly.js sets styles on elements and draws images from data that it holds.
+    """
+    hashes = " ".join(source_hash(script) for script in scripts) or "'none'"
+    return (
+        "default-src 'none'; base-uri 'none'; form-action 'none';"
+        f" style-src 'unsafe-inline'; img-src data: blob:; script-src {hashes}"
+    )
+
+
+def source_hash(script: str) -> str:
+    """Return the name by which a security policy knows a script."""
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def _script(text: str) -> str:
+    """A script as browsers read and hash it; text that would end its element is escaped."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return re.sub(r"<(?=/script)", r"\\x3c", text, flags=re.IGNORECASE)
+
+
+def _read(name: str) -> str:
+    return files("bnnbench_reports").joinpath(name).read_text(encoding="utf-8")

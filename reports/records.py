@@ -1,0 +1,177 @@
+"""The tables behind the answer: time, roles of the parameters, environments, every run."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bnnbench_reports.readings import Cell, judged_mode
+from bnnbench_reports.tables import NONE, Table
+
+from bnnbench.clock import BUCKETS, TRAIN, WARMUP
+from bnnbench.store import CONFIRM
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from bnnbench.results import Results
+    from bnnbench.store import Entry
+
+COLUMNS = (TRAIN, WARMUP, *BUCKETS[1:])
+
+
+class Roles(NamedTuple):
+    """The roles of a network's parameters, and for which task and methods they hold."""
+
+    heading: str
+    summary: str
+    table: Table
+
+
+def seconds_by_bucket(results: Results) -> dict[Cell, dict[str, float]]:
+    """Return the seconds in each bucket, the sum over the finished confirming runs."""
+    found: dict[Cell, dict[str, float]] = {}
+    for bucket in COLUMNS:
+        for curve in results.curves(f"seconds.{bucket}", layer=""):
+            cell = found.setdefault((curve.entry.task, curve.entry.method), {})
+            cell[bucket] = cell.get(bucket, 0.0) + float(curve.values.sum())
+    return found
+
+
+def buckets_table(results: Results) -> Table:
+    """Return where the time of the confirming runs went, in seconds and as shares."""
+    found = seconds_by_bucket(results)
+    study = results.study
+    order = [(task.name, method.name) for task in study.tasks for method in study.methods]
+    lines = [(*cell, *_shares(found[cell])) for cell in order if cell in found]
+    columns = ("task", "method", "total, s", *(f"{bucket}, s (%)" for bucket in COLUMNS))
+    return Table(columns, lines, frozenset(range(2, len(columns))))
+
+
+def _shares(seconds: Mapping[str, float]) -> list[str]:
+    total = sum(seconds.values())
+    shown = [
+        f"{seconds.get(bucket, 0):.2f} ({100 * seconds.get(bucket, 0) / (total or 1):.0f} %)"
+        for bucket in COLUMNS
+    ]
+    return [f"{total:.2f}", *shown]
+
+
+def roles(results: Results) -> list[Roles]:
+    """Return the roles of the parameters, once for all methods of a task that share them."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for entry in results.confirmed():
+        key = entry.task, json.dumps(entry.facts.get("roles", []))
+        methods = groups.setdefault(key, [])
+        if entry.method not in methods:
+            methods.append(entry.method)
+    alone = [task for task, _ in groups]
+    return [
+        _roles(
+            task if alone.count(task) == 1 else f"{task}: {', '.join(methods)}", json.loads(known)
+        )
+        for (task, known), methods in groups.items()
+        if known != "[]"
+    ]
+
+
+def _roles(heading: str, known: Sequence[Mapping[str, Any]]) -> Roles:
+    sizes = [math.prod(role["shape"]) for role in known]
+    binary = sum(n for n, role in zip(sizes, known, strict=True) if role["role"] == "binary")
+    total = sum(sizes)
+    lines = [
+        (
+            str(role["parameter"]),
+            str(role["role"]),
+            " × ".join(map(str, role["shape"])) or "1",
+            f"{size:,}",
+            str(role["place"]),
+        )
+        for role, size in zip(known, sizes, strict=True)
+    ]
+    summary = (
+        f"{binary:,} of {total:,} parameters ({100 * binary / max(total, 1):.1f} %) can be binary,"
+        f" {total - binary:,} are real."
+    )
+    table = Table(("parameter", "role", "shape", "count", "place"), lines, frozenset({3}))
+    return Roles(heading, summary, table)
+
+
+def environments(results: Results) -> list[tuple[str, Table]]:
+    """Return each environment as a heading with its number of runs and a table of its values."""
+    runs = [entry.environment for entry in results.entries]
+    return [
+        (
+            f"{runs.count(key)} runs",
+            Table(("", ""), [(name, text(value)) for name, value in spec.items()]),
+        )
+        for key, spec in sorted(
+            results.environments.items(), key=lambda item: (-runs.count(item[0]), item[0])
+        )
+    ]
+
+
+def text(value: Any) -> str:
+    """Return a value of an environment in one line.
+
+    >>> text({"torch": "2.13.0", "numpy": "2.4.6"})
+    'torch 2.13.0, numpy 2.4.6'
+    """
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {version}" for name, version in value.items())
+    return NONE if value is None else str(value)
+
+
+def runs_table(results: Results) -> Table:
+    """Return every confirming run, with its test accuracy in the judged mode and its key."""
+    judged = {
+        (curve.entry.run_id, curve.mode): float(curve.values[-1])
+        for curve in results.curves("accuracy", split="test", layer="")
+    }
+    lines = [
+        (
+            entry.task,
+            entry.method,
+            str(entry.number),
+            f"{accuracy:.2f}"
+            if (accuracy := judged.get((entry.run_id, judged_mode(entry)))) is not None
+            else NONE,
+            judged_mode(entry) or NONE,
+            wall(entry),
+            "yes" if entry.shared else "no",
+            entry.state,
+            entry.run.key,
+        )
+        for entry in results.entries
+        if entry.role == CONFIRM
+    ]
+    columns = ["task", "method", "seed", "test accuracy, %", "judged with", "wall time, s"]
+    columns += ["shared machine", "state", "key"]
+    return Table(columns, lines, frozenset({2, 3, 5}))
+
+
+def wall(entry: Entry) -> str:
+    """Return a run's seconds from its start to its end."""
+    if entry.started_at is None or entry.finished_at is None:
+        return NONE
+    return f"{entry.finished_at - entry.started_at:.1f}"
+
+
+def dates(results: Results) -> tuple[str, str]:
+    """Return when the study's first run began and its last one ended, in UTC."""
+    begun = [e.started_at for e in results.entries if e.started_at is not None]
+    ended = [e.finished_at for e in results.entries if e.finished_at is not None]
+    return utc(min(begun, default=None)), utc(max(ended, default=None))
+
+
+def utc(seconds: float | None) -> str:
+    """Return a time in UTC, to the minute.
+
+    >>> utc(0)
+    '1970-01-01 00:00 UTC'
+    """
+    if seconds is None:
+        return NONE
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -1,0 +1,200 @@
+"""The tables that answer the question: results, hyperparameters, and what is missing."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bnnbench.store import CONFIRM, DIVERGED, DONE, ENDED, FAILED, PRUNED, TUNE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from bnnbench.results import Results, Row, Spread
+    from bnnbench.store import Entry
+    from bnnbench.studies import Published
+
+NONE = "–"  #: what a cell shows where there is no number
+SPACE = "\u00a0"  #: where a line must not break
+
+
+class Table(NamedTuple):
+    """A table of text. ``numeric`` columns and ``faint`` rows are given by their index."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numeric: frozenset[int] = frozenset()
+    faint: frozenset[int] = frozenset()
+
+
+def results_table(rows: Sequence[Row], reference: str) -> Table:
+    """Return a line for each (task, method, mode); all but the judged modes are faint."""
+    columns = (
+        "task",
+        "method",
+        "deployed weights",
+        "bits",
+        "test accuracy, %",
+        "n",
+        "validation accuracy, %",
+        "flip rate per step",
+        "s per epoch",
+        f"time ÷ {reference}" if reference else "time ratio",
+        "trials",
+        "published, %",
+        "failures",
+    )
+    faint = frozenset(number for number, row in enumerate(rows) if not row.judged)
+    return Table(columns, [_result(row) for row in rows], frozenset(range(4, 10)), faint)
+
+
+def _result(row: Row) -> tuple[str, ...]:
+    once = (
+        (
+            row.flips and f"{row.flips.mean:.2g}",
+            row.seconds is not None and digits(row.seconds),
+            row.ratio and f"{row.ratio.format()} (n = {row.ratio.n})",
+            _counts(row.trials),
+        )
+        if row.judged
+        else ("", "", "", "")
+    )
+    beside = "; ".join(published(p) for p in row.published if _stands_beside(p, row))
+    failures = _counts(row.ended_badly)
+    return (
+        row.task,
+        row.method,
+        f"{row.mode}{SPACE}✓{SPACE}judged" if row.judged and row.mode else row.mode or NONE,
+        bits(row.weight_bits, row.activation_bits),
+        percent(row.test),
+        str(row.test.n if row.test else 0),
+        percent(row.validation),
+        *(cell or (NONE if row.judged else "") for cell in once),
+        beside or (NONE if row.judged else ""),
+        (failures or "none") if row.judged else "",
+    )
+
+
+def _counts(states: Mapping[str, int]) -> str:
+    return ", ".join(f"{count}{SPACE}{state}" for state, count in states.items())
+
+
+def _stands_beside(figure: Published, row: Row) -> bool:
+    return figure.metric == "test_accuracy" and (row.judged or bool(figure.mode))
+
+
+def bits(weights: int | None, activations: int | None) -> str:
+    """Return the bits of weights and activations.
+
+    >>> bits(1, 32)
+    '1W32A'
+    """
+    return f"{'?' if weights is None else weights}W{'?' if activations is None else activations}A"
+
+
+def digits(number: float, significant: int = 3) -> str:
+    """Return a number with so many significant digits, at most as decimals.
+
+    >>> [digits(number) for number in (0.0049, 0.49, 2.9, 1234.5)]
+    ['0.00490', '0.490', '2.90', '1234']
+    """
+    magnitude = math.floor(math.log10(abs(number))) if number else 0
+    return f"{number:.{max(significant - 1 - magnitude, 0)}f}"
+
+
+def percent(spread: Spread | None) -> str:
+    """Return "mean ± sd" with two digits."""
+    return spread.format() if spread else NONE
+
+
+def published(figure: Published) -> str:
+    """Return a published value with its deviation, number and source, as far as they are given."""
+    value = f"{figure.value:g}" + (f" ± {figure.sigma:g}" if figure.sigma is not None else "")
+    beside = [f"n = {figure.n}" if figure.n is not None else "", figure.source]
+    inside = ", ".join(filter(None, beside))
+    return f"{value} ({inside})" if inside else value
+
+
+def hyperparameters_table(rows: Sequence[Row]) -> Table:
+    """Return the hyperparameters of the confirming runs, the tuned ones by themselves."""
+    judged = [row for row in rows if row.judged and row.done]
+    lines = [
+        (
+            row.task,
+            row.method,
+            _values(row, row.tuned) or "none",
+            _values(row, sorted(set(row.hyperparameters) - set(row.tuned))) or "none",
+        )
+        for row in judged
+    ]
+    return Table(("task", "method", "tuned on validation", "fixed or by default"), lines)
+
+
+def _values(row: Row, names: Iterable[str]) -> str:
+    return ", ".join(f"{name} = {value(row.hyperparameters[name])}" for name in names)
+
+
+def value(given: Any) -> str:
+    """Return a value as short text."""
+    return f"{given:.4g}" if isinstance(given, float) else str(given)
+
+
+def coverage_table(results: Results) -> Table:
+    """Return for each (task, method) how its runs ended, and why some are missing."""
+    columns = ["task", "method", "confirming runs", "done", FAILED, DIVERGED, "missing"]
+    columns += ["trials done", PRUNED, "trials failed", "trials diverged", "reasons"]
+    study = results.study
+    lines = [
+        _coverage(results, task.name, method.name)
+        for task in study.tasks
+        for method in study.methods
+    ]
+    return Table(columns, lines, frozenset(range(2, 11)))
+
+
+def _coverage(results: Results, task: str, method: str) -> tuple[str, ...]:
+    mine = [e for e in results.entries if (e.task, e.method) == (task, method)]
+    confirming = Counter(e.state for e in mine if e.role == CONFIRM)
+    trials = Counter(e.state for e in mine if e.role == TUNE)
+    asked = results.study.protocol.seeds
+    counts = [
+        asked,
+        *(confirming[state] for state in (DONE, FAILED, DIVERGED)),
+        asked - ended(e for e in mine if e.role == CONFIRM),
+        *(trials[state] for state in (DONE, PRUNED, FAILED, DIVERGED)),
+    ]
+    return (task, method, *map(str, counts), "; ".join(reasons(mine, asked)) or "")
+
+
+def ended(entries: Iterable[Entry]) -> int:
+    """Return how many runs have come to an end, good or bad."""
+    return sum(entry.state in ENDED for entry in entries)
+
+
+def reasons(entries: Sequence[Entry], asked: int) -> list[str]:
+    """Return why runs failed, diverged or are missing, each reason once with its count."""
+    bad = [e for e in entries if e.state in (FAILED, DIVERGED)]
+    counts = Counter(one_line(e.error) or f"{e.state}, no reason is known" for e in bad)
+    said = [f"{count} × {reason}" for reason, count in counts.items()]
+    trials = [e for e in entries if e.role == TUNE]
+    confirming = [e for e in entries if e.role == CONFIRM]
+    if trials and not confirming and all(e.state in (FAILED, DIVERGED, PRUNED) for e in trials):
+        return [*said, "no trial was completed, so there is nothing to confirm"]
+    if missing := asked - ended(confirming):
+        running = sum(e.state == "running" for e in confirming)
+        said.append(f"{missing} not finished" + (f" ({running} begun)" if running else ""))
+    return said
+
+
+def one_line(error: str) -> str:
+    r"""Return the exception of a traceback, or the first line of any other text.
+
+    >>> one_line('Traceback (most recent call last):\n  File "x.py"\nValueError: no\n  such')
+    'ValueError: no'
+    """
+    blocks = re.split(r"\n(?=\S)", error.strip())
+    starts = [n for n, block in enumerate(blocks) if block.startswith("Traceback (most recent")]
+    after = starts[-1] + 1 if starts else 0
+    return blocks[min(after, len(blocks) - 1)].partition("\n")[0].strip()

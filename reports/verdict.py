@@ -1,0 +1,91 @@
+"""The verdict: a few sentences with numbers, and what must be known to read them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bnnbench_reports.readings import Scores, differences, scores, tasks_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bnnbench.results import Results, Row
+
+ENOUGH = 6  #: pairs from which Wilcoxon's signed-rank test can reach a two-sided p below 0.05
+
+
+def verdict(results: Results, rows: Sequence[Row]) -> list[str]:
+    """Return a sentence or two for each task, then the caveats."""
+    judged = [each for each in scores(results) if each.judged]
+    binary = {(row.task, row.method) for row in rows if row.judged and row.weight_bits == 1}
+    sentences = [
+        _task([each for each in judged if each.task == task], binary) for task in tasks_of(judged)
+    ]
+    return [*sentences, *caveats(results, judged)]
+
+
+def _task(judged: Sequence[Scores], binary: set[tuple[str, str]]) -> str:
+    best = _ranked(judged)[0]
+    first = (
+        f"On {best.task}, {best.method} has the best test accuracy: {best.spread.format()} %"
+        f" (n = {best.spread.n}, judged with {best.mode or 'unknown'} weights)."
+    )
+    rivals = _ranked([each for each in judged if (each.task, each.method) in binary])
+    return f"{first} {lead(rivals)}".strip()
+
+
+def _ranked(found: Sequence[Scores]) -> list[Scores]:
+    return sorted(found, key=lambda each: -each.spread.mean)
+
+
+def lead(ranked: Sequence[Scores]) -> str:
+    """Say by how much the first leads the second of the methods with binary weights."""
+    if not ranked:
+        return "No method here was judged with binary weights."
+    if len(ranked) == 1:
+        return f"{ranked[0].method} is the only method judged with binary weights."
+    first, second = ranked[:2]
+    begin = f"Among methods judged with binary weights, {first.method}"
+    begin += f" ({first.spread.format()} %)"
+    lead = differences(first, second)
+    if lead is None:
+        return f"{begin} comes first; it has no seed in common with {second.method}, the next."
+    seeds = f"{lead.n} common seed{'s' if lead.n > 1 else ''}"
+    return (
+        f"{begin} leads {second.method} ({second.spread.format()} %)"
+        f" by {lead.format()} points (paired difference over {seeds})."
+    )
+
+
+def caveats(results: Results, judged: Sequence[Scores]) -> list[str]:
+    """Return what limits the sentences before."""
+    n = max((each.spread.n for each in judged), default=0)
+    entries = results.confirmed()
+    shared = sum(entry.shared for entry in entries)
+    said = [significance(n)]
+    synthetic = sorted({e.task for e in entries if e.facts.get("synthetic")})
+    if synthetic:
+        said.append(
+            f"The data of {', '.join(synthetic)} are synthetic: no published value compares."
+        )
+    if shared == len(entries):
+        said.append(
+            "All runs shared the machine with others, so no time is shown; accuracies stand."
+        )
+    elif shared:
+        said.append(
+            f"{shared} of {len(entries)} runs shared the machine with others; they count for"
+            " accuracy and are left out of times."
+        )
+    return said
+
+
+def significance(n: int) -> str:
+    """Say what so many seeds cannot show."""
+    seeds = f"n = {n} seed{'s' if n != 1 else ''}"
+    if n < ENOUGH:
+        return (
+            f"With at most {seeds} no order of methods is claimed to be significant: at this n,"
+            f" Wilcoxon's signed-rank test cannot go below p = {min(1.0, 2.0 ** (1 - n)):.2g}."
+        )
+    return f"At most {seeds} are few: no order of methods is claimed to be significant."

@@ -1,0 +1,245 @@
+"""Running a study: equal budgets, paired seeds, one look at test, and nothing lost or doubled."""
+
+from __future__ import annotations
+
+import tomllib
+from types import SimpleNamespace
+
+import optuna
+import pytest
+
+from bnnbench.experiments import Workbench
+from bnnbench.plugins import load_plugins
+from bnnbench.results import Results
+from bnnbench.search import grid, optuna_storage
+from bnnbench.spaces import Choice, Float, Int
+from bnnbench.store import Store
+from bnnbench.studies import parse_study
+from bnnbench.tuning import StudyRunner
+
+from .conftest import TINY
+
+SILENT = SimpleNamespace(
+    run_started=lambda entry: None,
+    epoch_ended=lambda entry, measured: None,
+    run_ended=lambda entry, state, message: None,
+)
+
+
+@pytest.fixture(scope="module")
+def workbench():
+    """The bundled plugins."""
+    return Workbench(load_plugins())
+
+
+def study_with(**protocol):
+    values = tomllib.loads(TINY)
+    values["protocol"] |= protocol
+    return parse_study(values, "tiny.toml")
+
+
+def ran(store, study, workbench, name="s", observer=SILENT):
+    store.create_study(name, study, "cmd", "0")
+    runner = StudyRunner(store, name, workbench, observer)
+    runner.run()
+    return runner
+
+
+def fingerprint(store, name):
+    """All that a study measured but for times."""
+    metrics = ["accuracy", "loss", "flip_step", "flip_init", "selected_epoch"]
+    keys = {entry.run_id: entry.run.key for entry in store.entries(name)}
+    rows = store.measured(name, metrics)
+    return sorted(
+        (keys[r.run_id], r.metric, r.epoch, r.split, r.mode, r.layer, r.value) for r in rows
+    )
+
+
+def optuna_trials(store, name):
+    storage = optuna_storage(store)
+    found = {}
+    for study_name in optuna.get_all_study_names(storage):
+        if study_name.startswith(f"{name}/"):
+            study = optuna.load_study(study_name=study_name, storage=storage)
+            found[study_name] = [
+                (t.number, t.state.name, dict(t.params), t.value) for t in study.trials
+            ]
+    return found
+
+
+def test_every_method_has_the_same_budget_and_seeds(store, tiny, workbench):
+    """Each (task, method) is one Optuna study with its trials; confirmations are paired by seed."""
+    ran(store, tiny, workbench)
+
+    trials = optuna_trials(store, "s")
+    entries = store.entries("s")
+    assert {"s/t/real": 2, "s/t/bop": 2} == {name: len(found) for name, found in trials.items()}
+    assert {"COMPLETE"} == {state for found in trials.values() for _, state, _, _ in found}
+    seeds = {(e.method, e.role): [] for e in entries}
+    for entry in entries:
+        seeds[entry.method, entry.role].append((entry.number, entry.run.seed))
+    assert [(1, 1), (2, 2)] == seeds["real", "confirm"] == seeds["bop", "confirm"]
+    assert [(0, 0), (1, 0)] == seeds["real", "tune"] == seeds["bop", "tune"]
+
+
+def test_first_trial_is_as_published(store, tiny, workbench):
+    """The tuner can do no worse on validation than the published hyperparameters."""
+    ran(store, tiny, workbench)
+
+    defaults = workbench.complete("methods", "bop", {})
+    first = store.entries("s", method="bop", role="tune", number=0)[0]
+    assert defaults == first.run.method.hyperparameters
+
+
+def test_test_split_is_looked_at_once_and_only_when_confirming(store, tiny, workbench):
+    """Tuning runs have no test figure; confirming runs have one for each inference mode."""
+    ran(store, tiny, workbench)
+
+    looks = [(r.run_id, r.mode) for r in store.measured("s", ["accuracy"], split="test")]
+    confirming = {e.run_id for e in store.entries("s") if e.role == "confirm"}
+    assert confirming == {run_id for run_id, _ in looks}
+    assert len(set(looks)) == len(looks)
+
+
+def test_confirmed_is_the_best_on_validation(store, tiny, workbench):
+    """The confirming runs have the hyperparameters of the best trial."""
+    ran(store, tiny, workbench)
+
+    for method in ("real", "bop"):
+        trials = optuna_trials(store, "s")[f"s/t/{method}"]
+        best = max(trials, key=lambda trial: (trial[3], -trial[0]))[0]
+        tuned = store.entries("s", method=method, role="tune", number=best)[0]
+        confirmed = store.entries("s", method=method, role="confirm")
+        assert all(tuned.run.method == e.run.method for e in confirmed)
+
+
+def test_running_again_changes_nothing(store, tiny, workbench):
+    """A finished study has nothing missing, and a second run trains nothing."""
+    ran(store, tiny, workbench)
+    before, trials = fingerprint(store, "s"), optuna_trials(store, "s")
+    started = []
+    observer = SimpleNamespace(**vars(SILENT) | {"run_started": started.append})
+
+    runner = StudyRunner(store, "s", workbench, observer)
+    needs = runner.needs()
+    runner.run()
+
+    assert [0, 0, 0, 0] == [n for need in needs for n in (need.trials, need.confirmations)]
+    assert [] == started
+    assert (before, trials) == (fingerprint(store, "s"), optuna_trials(store, "s"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(workbench, tmp_path_factory):
+    """What the tiny study gives when nobody disturbs it."""
+    store = Store(str(tmp_path_factory.mktemp("calm") / "bnnbench.db"))
+    ran(store, study_with(), workbench)
+    yield fingerprint(store, "s"), optuna_trials(store, "s")
+    store.engine.dispose()
+
+
+@pytest.mark.parametrize("stop_at", range(1, 9))
+def test_interrupted_study_ends_like_an_undisturbed_one(
+    store, tiny, workbench, undisturbed, stop_at
+):
+    """Ctrl-C at any run, then again: the same trials, the same numbers, none lost, none doubled."""
+    count = 0
+
+    def interrupt(entry, measured):
+        nonlocal count
+        count += entry.run.epochs == max((m.epoch for m in measured), default=0)
+        if count == stop_at:
+            raise KeyboardInterrupt
+
+    disturbed = SimpleNamespace(**vars(SILENT) | {"epoch_ended": interrupt})
+    with pytest.raises(KeyboardInterrupt):
+        ran(store, tiny, workbench, observer=disturbed)
+    assert "running" not in {entry.state for entry in store.entries("s")}
+
+    StudyRunner(store, "s", workbench, SILENT).run()
+
+    assert undisturbed == (fingerprint(store, "s"), optuna_trials(store, "s"))
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "grid", "gp"])
+def test_samplers(store, workbench, sampler):
+    """Every sampler finishes its trials inside the search space."""
+    ran(store, study_with(sampler=sampler, trials=3, seeds=1), workbench)
+
+    for name, trials in optuna_trials(store, "s").items():
+        assert ["COMPLETE"] * 3 == [state for _, state, _, _ in trials]
+        lows = {"s/t/real": ("lr", 1e-4, 3e-2), "s/t/bop": ("gamma", 1e-5, 1e-2)}
+        key, low, high = lows[name]
+        assert all(low <= params[key] <= high for _, _, params, _ in trials)
+        assert 3 == len({params[key] for _, _, params, _ in trials}) or sampler == "grid"
+
+
+@pytest.mark.parametrize("pruner", ["median", "hyperband"])
+def test_pruners(store, workbench, pruner):
+    """A pruned run ends as pruned in both tables, counts in the budget, and is never confirmed."""
+    ran(store, study_with(pruner=pruner, trials=12, seeds=1, sampler="random"), workbench)
+
+    for name, trials in optuna_trials(store, "s").items():
+        method = name.rpartition("/")[2]
+        states = {e.number: e.state for e in store.entries("s", method=method, role="tune")}
+        assert 12 == len(trials) == len(states)
+        assert {"COMPLETE": "done", "PRUNED": "pruned"} == {
+            "COMPLETE": "done",
+            "PRUNED": "pruned",
+        } | {state: states[number] for number, state, _, _ in trials}
+    assert {"done"} == {e.state for e in store.entries("s", role="confirm")}
+
+
+def test_zero_trials_take_the_published(store, workbench):
+    """Without trials nothing is tuned, and the confirming runs have the defaults."""
+    ran(store, study_with(trials=0), workbench)
+
+    assert {} == optuna_trials(store, "s")
+    defaults = workbench.complete("methods", "bop", {})
+    confirmed = store.entries("s", method="bop")
+    assert [defaults] * 2 == [e.run.method.hyperparameters for e in confirmed]
+
+
+def test_failing_run_is_kept_with_its_traceback(store, tiny, workbench, monkeypatch):
+    """One method's failure is stored and counted; the other method's runs go on."""
+    from bnnbench_plugins.bop import Bop
+
+    def broken(self, closure=None):
+        raise RuntimeError("the optimizer is broken")
+
+    monkeypatch.setattr(Bop, "step", broken)
+    ran(store, tiny, workbench)
+
+    states = {(e.method, e.role): e.state for e in store.entries("s")}
+    assert {
+        ("real", "tune"): "done",
+        ("bop", "tune"): "failed",
+        ("real", "confirm"): "done",
+    } == states
+    error = store.entries("s", method="bop")[0].error
+    assert "Traceback" in error
+    assert "RuntimeError: the optimizer is broken" in error
+    assert ["FAIL", "FAIL"] == [state for _, state, _, _ in optuna_trials(store, "s")["s/t/bop"]]
+
+
+def test_divergence_is_a_result(store, workbench):
+    """A run whose loss is no number ends as diverged, is not averaged, and is shown."""
+    values = tomllib.loads(TINY)
+    values["methods"][0]["hyperparameters"] = {"lr": 1e30, "lr_end": 1e30}
+    values["protocol"] = {"seeds": 2}
+    ran(store, parse_study(values, "tiny.toml"), workbench)
+
+    row = next(row for row in Results(store, "s").rows() if row.method == "real")
+    assert ({"diverged": 2}, 0, None) == (row.ended_badly, row.done, row.test)
+
+
+@pytest.mark.parametrize("trials", [1, 2, 5, 9, 10])
+def test_grid_has_enough_points_and_few_levels(trials):
+    """The grid is the coarsest of equal levels that has a point for every trial."""
+    spaces = {"a": Float(1e-4, 1e-2, log=True), "b": Choice("x", "y"), "c": Int(1, 3)}
+
+    made = grid(spaces, trials)
+
+    points = len(made["a"]) * len(made["b"]) * len(made["c"])
+    assert points >= trials
+    assert all(1e-4 <= value <= 1e-2 for value in made["a"])

@@ -1,4 +1,4 @@
-"""The sign that is never zero, and the one autograd function through which activations are binarized."""
+"""The sign that is never zero, and the autograd function that binarizes activations."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class _Binarize(torch.autograd.Function):
         return binarizer.forward(x)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (x,) = ctx.saved_tensors
         return ctx.binarizer.backward(x, grad), None
 
 
 def binarize(x: Tensor, binarizer: Binarizer) -> Tensor:
     """Return ``binarizer.forward(x)``, whose gradient is ``binarizer.backward``."""
-    return _Binarize.apply(x, binarizer)  # type: ignore[no-any-return, no-untyped-call]
+    return _Binarize.apply(x, binarizer)  # type: ignore[no-any-return]

@@ -6,16 +6,10 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from bnnbench.buckets import BUCKETS, OTHER
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-TRAIN = "train"  #: getting the batch, forward, backward and the optimizers
-WARMUP = "warmup"  #: what ``train`` is called in a run's first epoch, which no mean includes
-EVALUATION = "evaluation"
-PROBES = "probes"
-DATABASE = "database"  #: all that happens outside, between two epochs
-OTHER = "other"
-BUCKETS = (TRAIN, EVALUATION, PROBES, DATABASE, OTHER)
 
 
 class Clock:
@@ -63,9 +57,9 @@ class Clock:
             return time.perf_counter()
         import torch
 
-        event = torch.cuda.Event(enable_timing=True)
+        event: Any = torch.cuda.Event(enable_timing=True)
         event.record()
         return event
 
     def _between(self, start: Any, end: Any) -> float:
-        return start.elapsed_time(end) / 1000 if self.cuda else end - start
+        return float(start.elapsed_time(end) / 1000 if self.cuda else end - start)

@@ -31,7 +31,7 @@ class BnnbenchError(Exception):
 
 
 class UsageError(BnnbenchError):
-    """What the user asked for cannot be: an unknown name, a bad study file, a value out of range."""
+    """What the user asked for cannot be: an unknown name, a bad file, a value out of range."""
 
     exit_code = 2
 

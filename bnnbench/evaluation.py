@@ -47,15 +47,8 @@ def evaluate(
             outputs = outputs.to(split.inputs.device) + _outputs(model, split.inputs) / mode.draws
     model.train(training)
     right = (outputs.argmax(1) == split.targets).sum().item()
-    total = sum(
-        loss(o, x, y).item() * len(y)
-        for o, x, y in zip(
-            outputs.split(BATCH),
-            split.inputs.split(BATCH),
-            split.targets.split(BATCH),
-            strict=True,
-        )
-    )
+    chunks = zip(*(t.split(BATCH) for t in (outputs, *split)), strict=True)
+    total = sum(float(loss(o, x, y)) * len(y) for o, x, y in chunks)
     n = len(split.targets)
     return Score(accuracy=100 * right / n, loss=total / n)
 

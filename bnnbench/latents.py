@@ -26,7 +26,7 @@ class Latents:
 
     def __init__(self, model: nn.Module, initialize: View | None = None) -> None:
         self.weights: dict[str, Tensor] = {
-            name: layer.weight for name, layer in binary_layers(model).items()
+            name: layer.get_parameter("weight") for name, layer in binary_layers(model).items()
         }
         self.tensors: dict[str, Tensor] = {
             name: (initialize(w.detach()) if initialize else w.detach()).clone()

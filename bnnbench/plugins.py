@@ -161,7 +161,7 @@ class Plugins:
 
     def _checked(self, component: Component, offered: list[Component]) -> Component:
         kind, name = component.kind, component.name
-        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", str(name)):
             raise PluginError(f"a name must be letters, digits and -_. only, got {name!r}")
         if not (
             isinstance(component._target, str) or kind == "studies" or callable(component._target)

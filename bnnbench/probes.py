@@ -33,6 +33,10 @@ class FlipProbe:
 
     def __init__(self) -> None:
         self.start: Codes = {}
+        self.before: Codes = {}
+        self.last: Codes = {}
+        self.flips: Codes = {}
+        self.steps = 0
 
     def step(self, latents: Latents) -> None:
         """Count the codes that changed in this step."""

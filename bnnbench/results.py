@@ -61,8 +61,8 @@ class Row:
     """One line of the table of results: a method on a task, judged in one inference mode.
 
     Accuracies are in percent; ``flips`` is the mean of ``flip_step`` over epochs and runs;
-    ``seconds`` the median over epochs (without warm-up) and runs; ``ratio`` the spread over seeds of
-    the run's median to the reference's median with the same seed. ``judged`` marks the mode that
+    ``seconds`` the median over epochs (without warm-up) and runs; ``ratio`` the spread over seeds
+    of the run's median to the reference's median with the same seed. ``judged`` marks the mode that
     the method's authors judge with.
     """
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 class Progress(NamedTuple):
@@ -103,25 +103,25 @@ def resolve(value: Hyper, at: Progress, layer: Tensor | None = None) -> float:
 
 
 @dataclass(frozen=True)
-class Scheduled(Generic[T]):
+class Scheduled(Generic[T_co]):
     """Something to build, and its hyperparameters, each a number or a schedule.
 
     ``Scheduled(Adam, lr=Geometric(1e-3, 1e-6))`` is an optimizer; ``Scheduled(Tanh, beta=...)`` a
     binarizer. The same lines serve a learning rate, Bop's gamma, BMD's beta and BNEW's lambda.
     """
 
-    kind: Callable[..., T]
+    kind: Callable[..., T_co]
     hyper: Mapping[str, Any] = field(default_factory=dict)
 
-    def __init__(self, kind: Callable[..., T], **hyper: Any) -> None:
+    def __init__(self, kind: Callable[..., T_co], **hyper: Any) -> None:
         object.__setattr__(self, "kind", kind)
         object.__setattr__(self, "hyper", hyper)
 
-    def build(self, at: Progress) -> T:
+    def build(self, at: Progress) -> T_co:
         """Return the thing with the hyperparameters of this progress."""
         return self.kind(**{name: resolve(value, at) for name, value in self.hyper.items()})
 
-    def optimizer(self, groups: list[dict[str, Any]], at: Progress) -> T:
+    def optimizer(self, groups: list[dict[str, Any]], at: Progress) -> T_co:
         """Return the thing built over groups of parameters, each with its hyperparameters."""
         first = self._for(groups[0], at)
         return self.kind([group | self._for(group, at) for group in groups], **first)

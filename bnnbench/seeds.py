@@ -50,7 +50,8 @@ class RandomState:
 
 
 def _cuda_state() -> list[Tensor]:
-    return torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    started = torch.cuda.is_initialized()
+    return torch.cuda.get_rng_state_all() if started else []
 
 
 def _set_state(cpu: Tensor, cuda: list[Tensor]) -> None:

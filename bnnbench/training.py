@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from bnnbench import clock as buckets
+from bnnbench import buckets
 from bnnbench.clock import Clock
 from bnnbench.errors import BnnbenchError
 from bnnbench.evaluation import evaluate, reestimated, weight_bits
@@ -112,7 +112,7 @@ class _Training:
                     measured = self._epoch(stretch, epoch - first, epoch)
                 at = {"epoch": epoch + 1, "phase": number}
                 self.selected.offer(self, stretch.modes, measured, at)
-                yield self._outside([m._replace(**at) for m in measured])
+                yield self._outside([_placed(m, **at) for m in measured])
         yield self._outside(self._judged())
 
     def _outside(self, measured: Iterable[Measurement]) -> list[Measurement]:
@@ -147,7 +147,7 @@ class _Training:
             binarizer = stretch.binarizer = stretch.phase.binarizer.build(t)
             latents.project(binarizer.forward)  # 1. w_b <- binarize(w)
             value = loss(model(inputs), inputs, targets)
-            value.backward()  # type: ignore[no-untyped-call]  # 2. dL/dw_b
+            value.backward()  # 2. dL/dw_b
             latents.pull_back(binarizer.backward)  # dL/dw
             for scheduled, optimizer in optimizers.values():  # 3. w <- update(w, dL/dw)
                 scheduled.update(optimizer, t)
@@ -210,9 +210,13 @@ class _Training:
             measured += self._scores(modes, "test", self.test)
         self.clock.enter(buckets.OTHER)
         after = self.settings.epochs + 1
-        return [m._replace(**at) for m in measured] + [
+        return [_placed(m, **at) for m in measured] + [
             m._replace(epoch=after) for m in self._times()
         ]
+
+
+def _placed(measured: Measurement, *, epoch: int, phase: int) -> Measurement:
+    return measured._replace(epoch=epoch, phase=phase)
 
 
 class _Stretch:

@@ -156,7 +156,7 @@ class StudyRunner:
         return value
 
     def _best(self, cell: Cell) -> Mapping[str, Any] | None:
-        """The hyperparameters to confirm: the best trial's, or the defaults where none was asked."""
+        """What to confirm: the best trial's hyperparameters; the defaults where none was asked."""
         if not self._budget(cell):
             return {}
         trials = [t for t in optuna_study(self.store, cell).trials if t.state.name == "COMPLETE"]
@@ -179,8 +179,8 @@ class StudyRunner:
         return self.store.enter(self.name, cell.task.name, cell.method.name, role, number, run)
 
     def _entry(self, entry: Entry) -> Entry:
-        place = {"task": entry.task, "method": entry.method, "role": entry.role}
-        return self.store.entries(self.name, number=entry.number, **place)[0]
+        place = {key: getattr(entry, key) for key in ("task", "method", "role", "number")}
+        return self.store.entries(self.name, **place)[0]
 
     def _state(self, entry: Entry) -> str:
         return self._entry(entry).state

@@ -25,13 +25,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Lt
 from torch.optim import SGD, Adam
 
 from bnnbench.methods import Method, Phase
 from bnnbench.schedules import Geometric, PerLayer, Scheduled
 from bnnbench_plugins.binarizers import Scale, Sign, Stochastic, glorot, height
-from bnnbench_plugins.optimizers import ClippedAdam, ClippedSGD, LearningRate
+from bnnbench_plugins.optimizers import ClippedAdam, ClippedSGD, LearningRate, LearningRateEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,8 +70,8 @@ def binaryconnect(
     binarization: Literal["deterministic", "stochastic"] = "deterministic",
     optimizer: Literal["adam", "sgd"] = "adam",
     lr: LearningRate = 1e-3,
-    lr_end: float = 3e-6,
-    momentum: float = 0.0,
+    lr_end: LearningRateEnd = 3e-6,
+    momentum: Annotated[float, Ge(0), Lt(1)] = 0.0,
     scale: Scale = 1.0,
     lr_scale: LrScale = "auto",
     draws: Annotated[int, Ge(2)] = 10,
@@ -92,8 +92,10 @@ def binaryconnect(
     rate = PerLayer(schedule, _lr_factor(lr_scale, optimizer, scale))
     clip = PerLayer(1.0, partial(height, scale))
     binary: Scheduled[Any]
+    real: Scheduled[Any]
     if optimizer == "adam":
-        binary, real = Scheduled(ClippedAdam, lr=rate, clip=clip), Scheduled(Adam, lr=schedule)
+        binary = Scheduled(ClippedAdam, lr=rate, clip=clip)
+        real = Scheduled(Adam, lr=schedule)
     else:
         binary = Scheduled(ClippedSGD, lr=rate, clip=clip, momentum=momentum)
         real = Scheduled(SGD, lr=schedule, momentum=momentum)

@@ -44,6 +44,8 @@ Tau = Annotated[float, Ge(0), Float(1e-9, 1e-5, log=True)]
 class Bop(torch.optim.Optimizer):
     """Flip a weight where the average of its gradient is strong and against it.
 
+    The weights are -1 or +1 from the start: what it is given is replaced by its sign.
+
     Raises:
         ValueError: gamma outside (0, 1] or a negative tau.
     """
@@ -52,6 +54,10 @@ class Bop(torch.optim.Optimizer):
         if not (0 < gamma <= 1 and tau >= 0):
             raise ValueError(f"0 < gamma <= 1 and tau >= 0 must hold, got {gamma=}, {tau=}")
         super().__init__(params, {"gamma": gamma, "tau": tau})
+        with torch.no_grad():
+            for group in self.param_groups:
+                for w in group["params"]:
+                    w.copy_(sign(w))
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -108,6 +114,5 @@ def bop(
         binarizer=Scheduled(Latentless),
         binary=Scheduled(Bop, gamma=Staircase(gamma, decay, stages), tau=tau),
         real=Scheduled(Adam, lr=real_lr),
-        start=sign,
     )
     return Method("bop", (phase,))

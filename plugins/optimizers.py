@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 LearningRate = Annotated[float, Gt(0), Float(1e-4, 3e-2, log=True)]
+LearningRateEnd = Annotated[float, Gt(0)]
 
 
 class _Clipped(torch.optim.Optimizer):
@@ -27,7 +28,7 @@ class _Clipped(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Take the step of the class below, then clip."""
-        loss = super().step(closure)  # type: ignore[func-returns-value,arg-type]
+        loss = super().step(closure)
         for group in self.param_groups:
             for latent in group["params"]:
                 latent.clamp_(-group["clip"], group["clip"])

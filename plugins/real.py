@@ -12,20 +12,20 @@ source: the "no regularizer" and "dropout" rows of BinaryConnect (Courbariaux et
 
 from __future__ import annotations
 
-from torch.optim import Adam
+from torch.optim import Adam, Optimizer
 
 from bnnbench.methods import Method, Phase
 from bnnbench.schedules import Geometric, Scheduled
 from bnnbench_plugins.binarizers import Identity
-from bnnbench_plugins.optimizers import LearningRate
+from bnnbench_plugins.optimizers import LearningRate, LearningRateEnd
 
 
-def real(*, lr: LearningRate = 1e-3, lr_end: float = 3e-6) -> Method:
+def real(*, lr: LearningRate = 1e-3, lr_end: LearningRateEnd = 3e-6) -> Method:
     """Train real weights with Adam.
 
     Args:
         lr: learning rate of the first epoch (BinaryConnect's MNIST script: 1e-3).
         lr_end: where the learning rate goes (3e-6).
     """
-    adam = Scheduled(Adam, lr=Geometric(lr, lr_end))
+    adam: Scheduled[Optimizer] = Scheduled(Adam, lr=Geometric(lr, lr_end))
     return Method("real", (Phase(Scheduled(Identity), adam, adam),), judged="real")

@@ -24,13 +24,13 @@ from bnnbench.schedules import Geometric, PerLayer, Scheduled
 from bnnbench.spaces import Choice
 from bnnbench_plugins.binarizers import Sign, SignHardTanh
 from bnnbench_plugins.binaryconnect import inverse_glorot, one, uniform
-from bnnbench_plugins.optimizers import ClippedAdam, LearningRate
+from bnnbench_plugins.optimizers import ClippedAdam, LearningRate, LearningRateEnd
 
 
 def ste(
     *,
     lr: LearningRate = 1e-3,
-    lr_end: float = 3e-7,
+    lr_end: LearningRateEnd = 3e-7,
     gradient: Annotated[
         Literal["identity", "hardtanh"], Choice("identity", "hardtanh")
     ] = "identity",

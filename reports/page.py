@@ -13,9 +13,6 @@ import re
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bnnbench_reports import records, tables
-from bnnbench_reports.toml import study_file
-from bnnbench_reports.verdict import verdict
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
@@ -23,6 +20,9 @@ from bnnbench import __version__
 from bnnbench.interfaces import Figure
 from bnnbench.plugins import describe
 from bnnbench.store import CONFIRM
+from bnnbench_reports import records, tables
+from bnnbench_reports.toml import study_file
+from bnnbench_reports.verdict import verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -7,11 +7,10 @@ import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bnnbench.buckets import BUCKETS, TRAIN, WARMUP
+from bnnbench.store import CONFIRM
 from bnnbench_reports.readings import Cell, judged_mode
 from bnnbench_reports.tables import NONE, Table
-
-from bnnbench.clock import BUCKETS, TRAIN, WARMUP
-from bnnbench.store import CONFIRM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

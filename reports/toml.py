@@ -24,7 +24,8 @@ def study_file(study: Study) -> str:
 
 
 def _is_table(value: Any) -> bool:
-    return isinstance(value, Mapping) or (isinstance(value, list) and isinstance(value[0], Mapping))
+    first = next(iter(value), None) if isinstance(value, list) else value
+    return isinstance(first, Mapping)
 
 
 def _table(key: str, value: Any) -> str:

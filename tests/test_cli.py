@@ -15,7 +15,7 @@ from .conftest import TINY
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
-    """Call bnnbench in an empty folder; returns the exit code, what it said and what it complained."""
+    """Call bnnbench in an empty folder; returns the exit code, standard output and error."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("BNNBENCH_STORAGE", raising=False)
     (tmp_path / "tiny.toml").write_text(TINY)

@@ -21,7 +21,7 @@ def component(
 
 
 def test_signature_is_the_list():
-    """Defaults, types and search spaces come from the signature; what the harness gives does not."""
+    """Defaults, types and search spaces come from the signature, but for what is given."""
     found = hyperparameters(component, given=("shape",))
 
     assert ["lr", "n", "kind"] == list(found)

@@ -111,7 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except click.ClickException as error:
-        hint = f" (see {error.ctx.command_path} --help)" if getattr(error, "ctx", None) else ""
+        context: click.Context | None = getattr(error, "ctx", None)
+        hint = f" (see {context.command_path} --help)" if context else ""
         return _fail(error.format_message() + hint, error.exit_code)
     except BnnbenchError as error:
         return _fail(str(error), error.exit_code)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bnnbench.cli import Group, Settings
 from bnnbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 @click.group(cls=Group)
@@ -34,7 +37,7 @@ def list_(settings: Settings) -> None:
     click.echo(f"files are looked for in {data_root()} (BNNBENCH_DATA)")
 
 
-def _state(files: dict[str, str]) -> str:
+def _state(files: Mapping[str, str]) -> str:
     bad = {name: state for name, state in files.items() if state != "present"}
     if not bad:
         return "present"

@@ -43,7 +43,9 @@ def group() -> None:
 @click.option("--pruner", help="none, median or hyperband.")
 @storage_option
 @click.pass_obj
-def create(settings: Settings, name: str, source: str | None, storage: str, **flags: Any) -> None:
+def create(
+    settings: Settings, /, name: str, source: str | None, storage: str, **flags: Any
+) -> None:
     """Create a study: a bundled one of this NAME, a study file's (--from), or one from flags."""
     from bnnbench import __version__
     from bnnbench.cells import cells

@@ -6,15 +6,16 @@ import html
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
 from bnnbench_reports.readings import tasks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from bnnbench_reports.readings import Array, Bundle
     from plotly.graph_objects import Figure as Drawing
 
     from bnnbench.results import Results
+    from bnnbench_reports.readings import Array, Bundle
 
 HEAD, FOOT, LEGEND = 50, 60, 50  #: pixels above and below the panels, and for a legend
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bnnbench.interfaces import Figure
 from bnnbench_reports.figures.drawing import count_of, lines
 from bnnbench_reports.readings import Bundle, bundles
-
-from bnnbench.interfaces import Figure
 
 if TYPE_CHECKING:
     from bnnbench.results import Results

@@ -6,10 +6,10 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from bnnbench_reports.figures.drawing import Panel, count_of, panels, plain, positive
-from bnnbench_reports.readings import Array, aligned, in_order
 
 from bnnbench.interfaces import Figure
+from bnnbench_reports.figures.drawing import Panel, count_of, panels, plain, positive
+from bnnbench_reports.readings import Array, aligned, in_order
 
 if TYPE_CHECKING:
     from bnnbench.results import Curve, Results

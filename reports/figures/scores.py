@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bnnbench.interfaces import Figure
 from bnnbench_reports.figures.drawing import Panel, count_of, panels, plain
 from bnnbench_reports.readings import Scores, scores, tasks_of
 
-from bnnbench.interfaces import Figure
-
 if TYPE_CHECKING:
-    from bnnbench_reports.colours import Look
     from plotly.graph_objects import Figure as Drawing
 
     from bnnbench.results import Results
+    from bnnbench_reports.colours import Look
 
 
 def info(results: Results) -> list[Scores]:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bnnbench.interfaces import Figure
+from bnnbench.results import Spread
 from bnnbench_reports.figures.drawing import Panel, panels, plain
 from bnnbench_reports.readings import Times, tasks_of, times
 
-from bnnbench.interfaces import Figure
-from bnnbench.results import Spread
-
 if TYPE_CHECKING:
-    from bnnbench_reports.colours import Look
     from plotly.graph_objects import Figure as Drawing
 
     from bnnbench.results import Results
+    from bnnbench_reports.colours import Look
 
 
 def info(results: Results) -> list[Times]:

@@ -1,0 +1,504 @@
+"""The report: one file that holds all, says what it cannot, and believes no name."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+from plotly.graph_objects import Figure as Drawing
+
+from bnnbench.errors import StoreError, UsageError
+from bnnbench.interfaces import Figure
+from bnnbench.measurements import Measurement
+from bnnbench.plugins import load_plugins
+from bnnbench.results import Results
+from bnnbench.store import DIVERGED, DONE, FAILED, TUNE
+from bnnbench.studies import parse_study, read_study
+from bnnbench_reports import command, page, records, tables
+from bnnbench_reports.command import report
+from bnnbench_reports.toml import study_file
+from bnnbench_reports.verdict import lead, significance, verdict
+
+from .small_study import enter, fill, record, study
+
+HOSTILE = "</script><img src=x onerror=alert(1)>&\u2028'\""
+TRACEBACK = (
+    f'Traceback (most recent call last):\n  File "x.py", line 1\nValueError: {HOSTILE}\n more'
+)
+
+
+def built(store, figures=None) -> str:
+    figures = command.figures(load_plugins()) if figures is None else figures
+    return page.build(Results(store, "s"), figures)
+
+
+def without_plotly(html: str) -> str:
+    """The page but for the text of plotly.js."""
+    first = html.index("/**\n* plotly.js")
+    return html[:first] + html[html.index("</script>", first) :]
+
+
+@pytest.fixture
+def run(store, tmp_path, monkeypatch):
+    """``bnnbench report`` in an empty folder, with the store's database."""
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(*arguments: str):
+        options = ["--storage", str(tmp_path / "bnnbench.db")]
+        return CliRunner().invoke(report, [*arguments, *options])
+
+    return invoke
+
+
+def error_of(result) -> str:
+    assert isinstance(result.exception, UsageError), result
+    assert "\n" not in str(result.exception)
+    return str(result.exception)
+
+
+def test_the_command_writes_one_file(store, run, tmp_path):
+    """The report is NAME.html in the current folder; its path is printed, no draft is left."""
+    fill(store)
+
+    result = run("s")
+
+    assert (0, "s.html\n") == (result.exit_code, result.output)
+    assert (tmp_path / "s.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert [] == list(tmp_path.glob(".*"))
+
+
+def test_same_database_same_bytes(store, run, tmp_path):
+    """Two reports of one database are equal byte for byte, in processes of their own too."""
+    fill(store)
+    run("s", "-o", "a.html")
+    code = "import sys; from bnnbench_reports.command import report; report(sys.argv[1:])"
+    arguments = ["s", "-o", "b.html", "--storage", "bnnbench.db"]
+
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True, cwd=tmp_path)
+
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+
+
+def test_figures_stand_in_their_order(store):
+    """The bundled figures follow each other as they were registered."""
+    fill(store)
+    titles = re.findall(r"<h3>(.*?) \(n", built(store))
+
+    assert [
+        "Test accuracy",
+        "Validation accuracy per epoch",
+        "Training loss per epoch",
+        "Flip rate per epoch",
+        "Flip rate per layer",
+    ] == titles
+    assert "<h3>Training time per epoch</h3>" in built(store)
+
+
+def test_hostile_text_stays_text(store):
+    """Titles, hyperparameters, layers, errors and figures cannot become markup."""
+    fill(store, title=HOSTILE, source=HOSTILE, protocol={"seeds": 3})
+    failed = enter(store, "ste", 3, values={HOSTILE: HOSTILE})
+    store.start_run(failed.run_id, {"judged": HOSTILE}, {"processor": HOSTILE})
+    store.end_run(failed.run_id, FAILED, error=TRACEBACK)
+    role = {"parameter": HOSTILE, "role": HOSTILE, "shape": [1], "place": HOSTILE}
+    facts = {"judged": HOSTILE, "roles": [role]}
+    done = enter(store, "bop", 3, values={HOSTILE: HOSTILE})
+    store.start_run(done.run_id, facts, {})
+    measured = [Measurement("flip_step", 0.5, 1, layer=HOSTILE[:30])]
+    measured.append(Measurement("accuracy", 5.0, 1, "test", HOSTILE))
+    store.end_run(done.run_id, DONE, measured)
+
+    def fails(results):
+        raise ValueError(HOSTILE)
+
+    def odd(results):
+        return Figure(HOSTILE, HOSTILE, Drawing(layout={"title": {"text": HOSTILE}}))
+
+    html = without_plotly(
+        built(store, [*command.figures(load_plugins()), (HOSTILE, fails), ("o", odd)])
+    )
+
+    assert "<img" not in html
+    assert html.count("<script type=") + 2 == html.count("<script")
+    assert html.count("<script") == html.count("</script>")
+    assert "&lt;/script&gt;&lt;img src=x onerror=alert(1)&gt;" in html
+    assert "ValueError: &lt;/script&gt;" in html
+
+
+def test_json_in_the_page_is_the_figure(store):
+    """What is escaped in the page reads as what it was."""
+    fill(store)
+    drawing = Drawing(layout={"title": {"text": HOSTILE}})
+
+    html = built(store, [("odd", lambda results: Figure("t", "e", drawing))])
+    text = re.search(r'<script type="application/json" id="spec-1">(.*?)</script>', html)[1]
+
+    assert not set("<>&\u2028") & set(text)
+    assert HOSTILE == json.loads(text)["layout"]["title"]["text"]
+    assert "template" not in json.loads(text)["layout"]
+
+
+def test_nothing_is_loaded(store):
+    """No element, style or script of ours refers to another file or host."""
+    fill(store)
+    html = without_plotly(built(store))
+
+    assert [] == re.findall(
+        r"""(?:src|href|action|data)\s*=\s*["']?(?!["']?#)[^"'>\s]+["']""", html
+    )
+    assert [] == re.findall(r"@import|url\(|<link|<iframe|<object|<embed|https?://", html)
+
+
+def test_the_policy_knows_the_scripts_by_hash(store):
+    """The security policy allows the page's two scripts and nothing from elsewhere."""
+    fill(store)
+    html = built(store)
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="(.*?)"', html)[1]
+    policy = policy.replace("&#39;", "'")
+    scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+
+    hashes = [
+        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+        for script in scripts
+    ]
+
+    assert 2 == len(scripts)
+    assert policy.startswith("default-src 'none';")
+    assert policy.endswith(f"script-src {' '.join(hashes)}")
+    assert "plotlyServerURL" in scripts[1]
+    assert "sendChartToCloud" in scripts[1]
+
+
+def test_a_failing_figure_is_a_card(store):
+    """What a figure raises is said in its place in one line; the rest of the page stands."""
+    fill(store)
+
+    def fails(results):
+        raise ZeroDivisionError("no\nway")
+
+    html = built(
+        store, [("bad", fails), ("odd", lambda results: 3), ("none", lambda results: None)]
+    )
+
+    assert 2 == html.count('class="card failed"')
+    assert "ZeroDivisionError: no</p>" in html
+    assert "TypeError: a figure must be a bnnbench.interfaces.Figure" in html
+    assert "could not be drawn" in html
+    assert "How to repeat it" in html
+
+
+def test_a_figure_that_cannot_be_imported_is_a_card(store, monkeypatch):
+    """A figure's module is imported when the figure is drawn, so its failure is its own."""
+    plugins = load_plugins()
+    broken = plugins.component("figures", "loss")
+    monkeypatch.setattr(broken, "_target", "bnnbench_reports.figures.nowhere:figure")
+    fill(store)
+
+    html = built(store, command.figures(plugins))
+
+    assert 1 == html.count('class="card failed"')
+    assert "cannot be imported" in html
+
+
+def test_unfinished_study_has_a_banner(store):
+    """A report of a part of the runs says of how many."""
+    store.create_study("s", study(), "", "0")
+    record(store, "real", 1, {"real": 90.0}, judged="real")
+    record(store, "ste", 1, {"binary": 80.0})
+
+    html = built(store, [])
+
+    assert '<p class="banner" role="status"><strong>unfinished: 2 of 6 runs</strong>' in html
+
+
+def test_finished_study_has_no_banner(store):
+    """A study whose runs have all ended is complete, though some may have failed."""
+    store.create_study("s", study(protocol={"seeds": 1}), "", "0")
+    record(store, "real", 1, {"real": 90.0}, judged="real")
+    record(store, "ste", 1, {"binary": 80.0})
+    store.end_run(enter(store, "bop", 1).run_id, DIVERGED, error="the loss is nan")
+
+    html = built(store, [])
+
+    assert 'class="banner"' not in html
+    assert "complete: 3 runs, 1 of them failed or diverged" in html
+
+
+def test_no_finished_run(store, run):
+    """A study without a finished confirming run has no report yet; the error says what to do."""
+    store.create_study("s", study(), "", "0")
+
+    assert (
+        "study 's' has no finished confirming run yet; run 'bnnbench study run s' first"
+        == error_of(run("s"))
+    )
+
+    store.end_run(enter(store, "ste", 1).run_id, FAILED, error="no")
+
+    assert "(1 of its runs failed or diverged)" in error_of(run("s"))
+
+
+def test_unknown_study_and_missing_database(store, run, tmp_path):
+    """A name that is near is suggested; a database that is not there is not made."""
+    fill(store)
+    nowhere = tmp_path / "nowhere.db"
+
+    assert "did you mean 's'?" in error_of(run("ss"))
+    result = CliRunner().invoke(report, ["s", "--storage", str(nowhere)])
+    assert isinstance(result.exception, StoreError)
+    assert not nowhere.exists()
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("nowhere/r.html", "the folder of nowhere/r.html does not exist"),
+        (".", "a report is a file, . is a folder"),
+        ("", "is a folder"),
+        ("/dev/null", "/dev/null is not one"),
+    ],
+)
+def test_unwritable_paths(store, run, output, said):
+    """A path that cannot be written is named, with the way out."""
+    fill(store)
+
+    message = error_of(run("s", "-o", output))
+
+    assert said in message
+    assert "-o" in message
+
+
+def test_a_folder_without_permission(tmp_path, monkeypatch):
+    """A folder that may not be written is refused before the report is made."""
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+
+    with pytest.raises(UsageError, match="no permission to write"):
+        command.check_writable(str(tmp_path / "r.html"))
+
+
+def test_a_failed_write_leaves_the_old_report(tmp_path, monkeypatch):
+    """A report is replaced whole or not at all."""
+    path = tmp_path / "r.html"
+    command.write(path, "old")
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(UsageError, match="No space left on device; give -o another path"):
+        command.write(path, "new")
+
+    assert "old" == path.read_text()
+    assert [path] == list(tmp_path.iterdir())
+
+
+def test_verdict_has_the_numbers(store):
+    """The best method, the lead among binary methods with its paired deviation, and the caveats."""
+    fill(store)
+    results = Results(store, "s")
+
+    first, second = verdict(results, results.rows())
+
+    assert (
+        "On t, real has the best test accuracy: 91.00 ± 1.41 % (n = 2, judged with real weights)."
+        " Among methods judged with binary weights, ste (86.50 ± 2.12 %) leads bop (84.50 ± 0.71 %)"
+        " by 2.00 ± 1.41 points (paired difference over 2 common seeds)."
+    ) == first
+    assert "n = 2 seeds" in second
+    assert "p = 0.5" in second
+
+
+def test_verdict_names_its_caveats(store):
+    """Synthetic data and runs that shared the machine are said."""
+    store.create_study("s", study(), "", "0")
+    record(store, "ste", 1, {"binary": 80.0}, shared=True, facts={"synthetic": True})
+    record(store, "ste", 2, {"binary": 80.0})
+    results = Results(store, "s")
+
+    said = verdict(results, results.rows())
+
+    assert said[0].endswith("ste is the only method judged with binary weights.")
+    assert "The data of t are synthetic" in said[2]
+    assert "1 of 2 runs shared the machine" in said[3]
+
+
+def test_significance_is_never_claimed():
+    """With five seeds Wilcoxon's p is at least 1/16; with more there is still no claim."""
+    assert "p = 0.062" in significance(5)
+    assert "no order of methods is claimed" in significance(6)
+    assert "No method here" in lead([])
+
+
+def test_table_of_results(store):
+    """A line has mode, bits, accuracy, n, flips, seconds, ratio and what was published."""
+    published = {"method": "ste", "value": 84.5, "sigma": 0.3, "n": 5, "source": "A. Uthor"}
+    fill(store, published=[published])
+    results = Results(store, "s")
+
+    table = tables.results_table(results.rows(), "real")
+    ste, ste_real = table.rows[2], table.rows[3]
+
+    assert {1, 3} == table.faint
+    assert ("t", "ste", "binary\u00a0✓\u00a0judged", "1W32A", "86.50 ± 2.12", "2") == ste[:6]
+    assert ("86.50 ± 2.12", "0.044", "7.50", "2.00 ± 0.00 (n = 2)") == ste[6:10]
+    assert "84.5 ± 0.3 (n = 5, A. Uthor)" == ste[11]
+    assert ("real", "32W32A", "50.00 ± 0.00", "2") == ste_real[2:6]
+    assert ("", "", "", "", "", "") == ste_real[7:]
+
+
+def test_tuned_hyperparameters_stand_apart(store):
+    """Tuned is what the trials varied; the rest is fixed or by default."""
+    fill(store, protocol={"seeds": 2, "trials": 2})
+    for number, rate in enumerate((0.1, 0.2)):
+        entry = enter(store, "ste", number, role=TUNE, values={"lr": rate, "for": "t confirm"})
+        store.end_run(entry.run_id, DONE)
+    results = Results(store, "s")
+
+    lines = tables.hyperparameters_table(results.rows()).rows
+
+    assert ("t", "ste", "lr = 0.1", "for = t confirm") == lines[1]
+    assert ("t", "bop", "none", "for = t confirm, lr = 0.1") == lines[2]
+
+
+def test_coverage_counts_and_reasons(store):
+    """Every run that was asked for is done, failed, diverged or missing, with the reason."""
+    store.create_study("s", study(protocol={"seeds": 4}), "", "0")
+    record(store, "ste", 1, {"binary": 80.0})
+    store.end_run(enter(store, "ste", 2).run_id, FAILED, error="Traceback\nx\n")
+    store.end_run(enter(store, "ste", 3).run_id, FAILED, error=TRACEBACK)
+
+    ste = tables.coverage_table(Results(store, "s")).rows[1]
+
+    assert ("4", "1", "2", "0", "1", "0", "0", "0", "0") == ste[2:11]
+    assert f"1 × Traceback; 1 × ValueError: {HOSTILE}; 1 not finished" == ste[11].replace(
+        "\u2028", "\u2028"
+    )
+
+
+def test_tuning_that_gave_nothing_is_the_reason(store):
+    """Where all trials failed there is nothing to confirm, and the report says so."""
+    store.create_study("s", study(protocol={"seeds": 1, "trials": 1}), "", "0")
+    store.end_run(enter(store, "ste", 0, role=TUNE).run_id, DIVERGED, error="nan")
+
+    ste = tables.coverage_table(Results(store, "s")).rows[1]
+
+    assert "1 × nan; no trial was completed, so there is nothing to confirm" == ste[11]
+
+
+def test_time_by_bucket(store):
+    """Buckets are summed over a method's runs; shares are of all the time."""
+    fill(store)
+
+    columns, (real, *_), *_ = records.buckets_table(Results(store, "s"))
+
+    assert ["total, s", "train, s (%)", "warmup, s (%)"] == list(columns[2:5])
+    assert ("21.00", "15.00 (71 %)", "3.00 (14 %)", "3.00 (14 %)") == tuple(real[2:6])
+
+
+def test_roles_and_counts(store):
+    """The roles are told once for all methods of a task, with the number of parameters."""
+    fill(store)
+
+    (only,) = records.roles(Results(store, "s"))
+
+    assert "t" == only.heading
+    assert "28 of 32 parameters (87.5 %) can be binary, 4 are real." == only.summary
+    assert ("dense1.weight", "binary", "4 × 5", "20", "first") == tuple(only.table.rows[0])
+
+
+def test_every_run_is_listed(store):
+    """A run has its seed, its accuracy in the judged mode, its state and its key."""
+    fill(store)
+    results = Results(store, "s")
+
+    ste = records.runs_table(results).rows[1]
+
+    assert ("t", "ste", "1", "85.00", "binary") == tuple(ste[:5])
+    assert ("no", "done", results.entries[1].run.key) == tuple(ste[6:])
+
+
+def test_how_to_repeat(store):
+    """The commands, versions and seeds are there; a password is not."""
+    url = "postgresql://me:secret@host/db"
+    store.create_study("s", study(), f"bnnbench study create s --storage {url}", "0")
+    record(store, "ste", 1, {"binary": 80.0})
+    results = Results(store, "s")
+
+    assert [
+        "bnnbench study create s --storage postgresql://me:***@host/db",
+        "bnnbench study run s",
+        "bnnbench report s",
+    ] == page.commands(results)
+    assert ["torch==2.13.0"] == page.requirements(results)
+    assert "1 to 2" == page.seeds(results)
+    assert "secret" not in built(store, [])
+
+
+def test_the_study_file_reads_as_the_study(tmp_path):
+    """The text in the report is a study file: read again it is the same study."""
+    task = {"dataset": {"name": "digits", "odd key": [1, 2.5e-7, True]}, "architecture": "mlp"}
+    values = {
+        "title": f"{HOSTILE}\n\\\x7f",
+        "tasks": [task | {"name": name, "epochs": 3} for name in ("a", "b")],
+        "protocol": {"trials": 3, "seeds": 2},
+        "methods": [
+            {
+                "method": "ste",
+                "search": {"lr": {"low": 1e-5, "high": 0.1, "log": True}, "x": ["a"]},
+            },
+            {"binarizer": "sign", "optimizer": "adam", "hyperparameters": {"lr": 0.1}},
+        ],
+        "published": [{"method": "ste", "value": 84.5}],
+        "probes": [],
+    }
+    path = tmp_path / "study.toml"
+    for wanted in (parse_study(values, "x"), study()):
+        path.write_text(study_file(wanted), encoding="utf-8")
+
+        assert wanted == read_study(path)
+
+
+def test_naming_the_report_imports_nothing_heavy():
+    """The hooks and the command load no plotly, jinja2, numpy, SQLAlchemy or torch."""
+    heavy = {"plotly", "jinja2", "numpy", "torch", "sqlalchemy", "optuna"}
+    code = (
+        "import sys, bnnbench_reports, bnnbench_reports.command;"
+        f" print(sorted({heavy} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert "[]" == ran.stdout.strip()
+
+
+def test_a_report_needs_no_torch(store, tmp_path):
+    """A whole report is made where torch cannot be imported."""
+    fill(store)
+    code = (
+        "import sys; sys.modules['torch'] = sys.modules['optuna'] = None;"
+        " from bnnbench_reports.command import report; report(sys.argv[1:])"
+    )
+    arguments = ["s", "--storage", "bnnbench.db"]
+
+    subprocess.run([sys.executable, "-c", code, *arguments], check=True, cwd=tmp_path)
+
+    assert (tmp_path / "s.html").exists()
+
+
+def test_plugins_are_blocked_by_the_command_line():
+    """The group's object, a dict or not, says which plugins to leave out."""
+
+    class Settings:
+        blocked = ("a",)
+
+    assert [
+        ("a",),
+        ("b",),
+        (),
+        (),
+    ] == [command.blocked_by(given) for given in (Settings(), {"blocked": ["b"]}, {}, None)]

@@ -50,4 +50,4 @@ class _Binarize(torch.autograd.Function):
 
 def binarize(x: Tensor, binarizer: Binarizer) -> Tensor:
     """Return ``binarizer.forward(x)``, whose gradient is ``binarizer.backward``."""
-    return _Binarize.apply(x, binarizer)  # type: ignore[no-any-return]
+    return _Binarize.apply(x, binarizer)  # type: ignore[no-any-return, no-untyped-call]

@@ -115,7 +115,9 @@ class Plugins:
         if failed:
             reasons = "; ".join(f"{p.name}: {p.reason}" for p in failed)
             hint += f" (plugins that are not in use: {reasons})"
-        raise UsageError(f"no plugin offers a {singular(kind)} called {name!r}{hint}")
+        thing = singular(kind)
+        article = "an" if thing[0] in "aeiou" else "a"
+        raise UsageError(f"no plugin offers {article} {thing} called {name!r}{hint}")
 
     def get(self, kind: str, name: str) -> Any:
         """Return what was registered under this name, imported if need be."""

@@ -159,6 +159,7 @@ def _levels(space: Space, levels: int) -> list[Any]:
 
 
 def pruner(name: str, epochs: int) -> optuna.pruners.BasePruner:
+    """Return the protocol's pruner; ``epochs`` is the most that a run can have."""
     from optuna import pruners
 
     if name == "median":

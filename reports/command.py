@@ -86,7 +86,14 @@ def check_writable(output: str) -> Path:
     Raises:
         UsageError: the folder is missing or not writable, or the path is not a file's.
     """
-    path = Path(output)
+    try:
+        return _checked(Path(output), output)
+    except (OSError, RuntimeError) as error:  # a name that is too long, a loop of links
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{output} cannot be written: {reason}; give -o another path") from None
+
+
+def _checked(path: Path, output: str) -> Path:
     folder = path.resolve().parent
     if path.is_dir() or not path.name:
         raise UsageError(f"a report is a file, {output or '.'} is a folder; give -o a file's name")
@@ -106,7 +113,7 @@ def write(path: Path, text: str) -> None:
         UsageError: it cannot be written.
     """
     target = path.resolve()
-    draft = target.with_name(f".{target.name[:200]}.{os.getpid()}.tmp")
+    draft = target.with_name(f".bnnbench-report.{os.getpid()}.tmp")
     try:
         with draft.open("x", encoding="utf-8", newline="\n") as file:
             file.write(text)

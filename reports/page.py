@@ -122,10 +122,13 @@ def commands(results: Results) -> list[str]:
 
 
 def requirements(results: Results) -> list[str]:
-    """Return a line of pinned versions for each set of versions that the runs had."""
+    """Return a line of pinned versions for each set of versions that the runs had.
+
+    A local version, like the "+cpu" of a torch build, is not to be had everywhere and left out.
+    """
     found = [
         " ".join(
-            f"{package}=={version}"
+            f"{package}=={version.partition('+')[0]}"
             for package, version in spec.get("packages", {}).items()
             if version != "not installed"
         )

@@ -62,11 +62,11 @@ def caveats(results: Results, judged: Sequence[Scores]) -> list[str]:
     n = max((each.spread.n for each in judged), default=0)
     entries = results.confirmed()
     shared = sum(entry.shared for entry in entries)
-    said = [significance(n)]
+    said = [significance(n) if judged else "No finished run has a test accuracy."]
     synthetic = sorted({e.task for e in entries if e.facts.get("synthetic")})
     if synthetic:
         said.append(
-            f"The data of {', '.join(synthetic)} are synthetic: no published value compares."
+            f"The data of {', '.join(synthetic)} are synthetic, so no published value compares."
         )
     if shared == len(entries):
         said.append(
@@ -86,6 +86,6 @@ def significance(n: int) -> str:
     if n < ENOUGH:
         return (
             f"With at most {seeds} no order of methods is claimed to be significant: at this n,"
-            f" Wilcoxon's signed-rank test cannot go below p = {min(1.0, 2.0 ** (1 - n)):.2g}."
+            f" Wilcoxon's signed-rank test cannot go below p = {min(1.0, 2.0 ** (1 - n)):.3g}."
         )
     return f"At most {seeds} are few: no order of methods is claimed to be significant."

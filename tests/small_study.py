@@ -14,7 +14,7 @@ ROLES = [
     {"parameter": "dense2.weight", "role": "binary", "shape": [2, 4], "place": "last"},
     {"parameter": "norm.bias", "role": "real", "shape": [4], "place": ""},
 ]
-ENVIRONMENT = {"cores": 2, "packages": {"torch": "2.13.0", "ray": "not installed"}}
+ENVIRONMENT = {"cores": 2, "packages": {"torch": "2.13.0+cpu", "ray": "not installed"}}
 
 
 def study(**changes):

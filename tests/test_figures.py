@@ -124,7 +124,7 @@ def test_shared_runs_are_left_out_of_times(store):
 
     assert (1, {2: 5.0}) == (real.left_out, real.medians)
     assert ({1: 5.0, 2: 10.0}, {2: 2.0}) == (ste.medians, ste.ratios)
-    assert "1 runs that shared" in times.times_figure(Results(store, "s")).explanation
+    assert "left out: 1." in times.times_figure(Results(store, "s")).explanation
 
 
 def test_only_finished_confirming_runs_count(store):

@@ -73,6 +73,18 @@ def test_the_command_writes_one_file(store, run, tmp_path):
     assert [] == list(tmp_path.glob(".*"))
 
 
+def test_open_shows_the_file(store, run, tmp_path, monkeypatch):
+    """``--open`` hands the file to the web browser, and says so if there is none."""
+    fill(store)
+    opened = []
+    monkeypatch.setattr("webbrowser.open", lambda url: opened.append(url) or False)
+
+    result = run("s", "--open")
+
+    assert [(tmp_path / "s.html").as_uri()] == opened
+    assert "no web browser could be started" in result.output
+
+
 def test_same_database_same_bytes(store, run, tmp_path):
     """Two reports of one database are equal byte for byte, in processes of their own too."""
     fill(store)
@@ -262,6 +274,7 @@ def test_unknown_study_and_missing_database(store, run, tmp_path):
         (".", "a report is a file, . is a folder"),
         ("", "is a folder"),
         ("/dev/null", "/dev/null is not one"),
+        ("x" * 300, "File name too long"),
     ],
 )
 def test_unwritable_paths(store, run, output, said):
@@ -328,9 +341,18 @@ def test_verdict_names_its_caveats(store):
     assert "1 of 2 runs shared the machine" in said[3]
 
 
+def test_a_run_without_a_test_accuracy(store):
+    """Runs that were never tested give a page that says so, and no claim."""
+    store.create_study("s", study(), "", "0")
+    store.end_run(enter(store, "ste", 1).run_id, DONE)
+
+    assert "No finished run has a test accuracy." in built(store)
+    assert "There is no figure with data" in built(store)
+
+
 def test_significance_is_never_claimed():
     """With five seeds Wilcoxon's p is at least 1/16; with more there is still no claim."""
-    assert "p = 0.062" in significance(5)
+    assert "p = 0.0625" in significance(5)
     assert "no order of methods is claimed" in significance(6)
     assert "No method here" in lead([])
 

@@ -36,13 +36,16 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+QUIET = 30.0  #: seconds after which plain progress says something in the middle of a run
+
+
 class PlainProgress:
-    """One line for each run that ends."""
+    """One line for each run that ends, and one now and then in a long run."""
 
     def __init__(self) -> None:
         self.runs = self.done = 0
         self.epochs = self.epochs_left = self.epochs_seen = 0
-        self.began = self.run_began = 0.0
+        self.began = self.run_began = self.said = 0.0
         self.latest: dict[str, float] = {}
 
     @contextmanager
@@ -70,6 +73,13 @@ class PlainProgress:
         if any(m.epoch for m in measured):
             self.epochs_left -= 1
             self.epochs_seen += 1
+            self.still_here(entry)
+
+    def still_here(self, entry: Entry) -> None:
+        """Say where a long run stands."""
+        if time.monotonic() - max(self.said, self.run_began) > QUIET:
+            where = f"epoch {self.epochs_seen} of {entry.run.epochs}"
+            self.say(f"{label(entry)}: {where}, {self.status()}")
 
     def run_ended(self, entry: Entry, state: str, message: str) -> None:
         """End a run with a line."""
@@ -83,7 +93,9 @@ class PlainProgress:
 
     def say(self, line: str) -> None:
         """Print a line."""
+        self.said = time.monotonic()
         click.echo(line)
+        sys.stdout.flush()
 
     def status(self) -> str:
         """Return the latest figures in a few words."""
@@ -147,6 +159,9 @@ class LiveProgress(PlainProgress):
         """End a run with a line above the bars."""
         super().run_ended(entry, state, message)
         self.bars.update(self.all, completed=self.done)
+
+    def still_here(self, entry: Entry) -> None:
+        """Say nothing: the bars move."""
 
     def say(self, line: str) -> None:
         """Print a line above the bars."""

@@ -33,7 +33,7 @@ def times_figure(results: Results) -> Figure | None:
         explanation=(
             "Getting the batches, forward, backward and the optimizers; without evaluation, probes"
             " and the database. A box holds all epochs of all runs but the first epoch of each,"
-            f" which is warm-up. {left_out} runs that shared the machine with others are left out."
+            f" which is warm-up. Runs that shared the machine with others are left out: {left_out}."
             + (
                 f" The ratio is that of a run's median to the median of {reference!r} with the same"
                 " seed, mean ± sample standard deviation over seeds."
@@ -49,7 +49,7 @@ def label(each: Times) -> str:
     """Return the name of a line: the method, its number of runs, and the ratio if there is one."""
     ratio = Spread.of(list(each.ratios.values()))
     shown = f"{ratio.format()} ×, " if ratio else ""
-    return f"{plain(each.method)}<br><sub>{shown}n = {len(each.medians)}</sub>"
+    return f"{plain(each.method)}<br>{shown}n = {len(each.medians)}"
 
 
 def draw(results: Results, found: list[Times]) -> Drawing:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
 
+from bnnbench.errors import UsageError
 from bnnbench.schedules import Scheduled
 from bnnbench.spaces import Float, parameters
 
@@ -60,17 +61,27 @@ class Method:
             raise ValueError(f"phase shares of {self.name!r} must add up to 1, got {total:g}")
 
     def spans(self, epochs: int) -> list[tuple[int, int]]:
-        """Return the 0-based (first, end) epochs of each phase; every phase gets its share.
+        """Return the 0-based (first, end) epochs of each phase, at least one epoch for each.
 
         >>> from types import SimpleNamespace as Phase
-        >>> Method("m", (Phase(share=0.98), Phase(share=0.02))).spans(100)
-        [(0, 98), (98, 100)]
+        >>> method = Method("m", (Phase(share=0.98), Phase(share=0.02)))
+        >>> method.spans(100), method.spans(2)
+        ([(0, 98), (98, 100)], [(0, 1), (1, 2)])
+
+        Raises:
+            UsageError: there are fewer epochs than phases.
         """
+        count = len(self.phases)
+        if epochs < count:
+            raise UsageError(
+                f"{self.name} has {count} phases and needs as many epochs, got {epochs}"
+            )
         marks, done = [0], 0.0
-        for phase in self.phases:
+        for number, phase in enumerate(self.phases, start=1):
             done += phase.share
-            marks.append(round(done * epochs))
-        return list(pairwise(marks))
+            earliest, latest = marks[-1] + 1, epochs - (count - number)
+            marks.append(min(max(round(done * epochs), earliest), latest))
+        return list(itertools.pairwise(marks))
 
 
 def cross(

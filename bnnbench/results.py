@@ -122,19 +122,15 @@ class Results:
         grouped: dict[tuple[Any, ...], list[Any]] = {}
         for row in rows:
             grouped.setdefault((row.run_id, row.split, row.mode, row.layer), []).append(row)
+        by_run: dict[int, list[tuple[Any, ...]]] = {}
+        for (run_id, *where), group in grouped.items():
+            epochs, values = ([getattr(row, k) for row in group] for k in ("epoch", "value"))
+            by_run.setdefault(run_id, []).append((*where, np.array(epochs), np.array(values)))
         return [
-            Curve(
-                entry,
-                split,
-                mode,
-                layer,
-                np.array([row.epoch for row in group]),
-                np.array([row.value for row in group]),
-            )
+            Curve(entry, *curve)
             for entry in self.entries
             if (entry.role, entry.state) == (role, DONE)
-            for (run_id, split, mode, layer), group in grouped.items()
-            if run_id == entry.run_id
+            for curve in by_run.get(entry.run_id, [])
         ]
 
     def rows(self) -> list[Row]:
@@ -201,7 +197,7 @@ class _Facts:
             timed=len(timed),
             hyperparameters=chosen,
             tuned=_tuned(chosen, spec, [e for e in mine if e.role == TUNE]),
-            asked=len(asked),
+            asked=max(len(asked), study.protocol.seeds),
             done=len(done),
             ended_badly={s: states.count(s) for s in ("failed", "diverged") if s in states},
             trials=_counts([e.state for e in mine if e.role == TUNE]),

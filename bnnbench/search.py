@@ -127,6 +127,7 @@ def sampler(cell: Cell, number: int) -> optuna.samplers.BaseSampler:
 def grid(spaces: Mapping[str, Space], trials: int) -> dict[str, list[Any]]:
     """Return equal levels of every hyperparameter, as few as give at least ``trials`` points.
 
+    >>> from bnnbench.spaces import Float
     >>> grid({"lr": Float(1e-4, 1e-2, log=True), "n": Int(1, 9)}, 9)
     {'lr': [0.0001, 0.001, 0.01], 'n': [1, 5, 9]}
     """

@@ -20,7 +20,7 @@ from bnnbench.evaluation import evaluate, reestimated, weight_bits
 from bnnbench.latents import Latents
 from bnnbench.layers import activation_bits, real_parameters
 from bnnbench.measurements import Measurement
-from bnnbench.schedules import Progress
+from bnnbench.schedules import PerLayer, Progress
 from bnnbench.seeds import RandomState, derive
 
 if TYPE_CHECKING:
@@ -247,11 +247,19 @@ class _Stretch:
     def hyperparameters(self) -> list[Measurement]:
         """The scheduled hyperparameters as they stood at the end of the epoch."""
         return [
-            Measurement(f"{role}.{name}", float(optimizer.param_groups[0][name]))
+            Measurement(f"{role}.{name}", float(group[name]), layer=layer)
             for role, (scheduled, optimizer) in self.optimizers.items()
             for name, value in scheduled.hyper.items()
-            if callable(value)
+            for layer, group in _groups(optimizer, value)
         ]
+
+
+def _groups(optimizer: Optimizer, value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The groups to read a hyperparameter from: every layer's, or one for all if they are equal."""
+    if isinstance(value, PerLayer):
+        yield from ((group["layer"], group) for group in optimizer.param_groups)
+    elif callable(value):
+        yield "", optimizer.param_groups[0]
 
 
 class _Selected:

@@ -59,7 +59,7 @@ def print_results(results: Results, *, details: bool = False) -> None:
 
 
 def _cells(row: Row) -> list[str]:
-    judged = f"{row.mode}{' *' if row.judged else ''}"
+    judged = f"{row.mode}{' *' if row.judged and row.mode else ''}"
     bits = f"{row.weight_bits or '?'}/{row.activation_bits or '?'}" if row.done else ""
     return [
         row.method,
@@ -94,7 +94,7 @@ def _notes(results: Results, rows: Sequence[Row], *, details: bool) -> list[str]
             )
         if row.judged:
             notes += [_published(row, p) for p in row.published]
-        if row.judged and details:
+        if row.judged and row.done and details:
             chosen = ", ".join(f"{k}={v!r}" for k, v in row.hyperparameters.items())
             notes.append(f"{row.method}: {chosen}")
     if any(row.synthetic for row in rows):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import textwrap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -49,7 +50,7 @@ def panels(
     drawing.update_yaxes(title_text=y, automargin=True)
     drawing.update_xaxes(title_text=x, row=len(wanted), col=1)
     drawing.update_xaxes(showticklabels=True)
-    drawing.update_annotations(font_size=14)
+    drawing.update_annotations(font_size=12)
     drawing.update_layout(
         height=total + HEAD + foot,
         showlegend=legend,
@@ -63,6 +64,21 @@ def panels(
 def plain(text: str) -> str:
     """Return text that plotly shows as it is, though it reads a little HTML."""
     return html.escape(text, quote=False)
+
+
+def wrapped(text: str, width: int = 20) -> str:
+    """Return plain text in lines of at most so many characters, for a label beside an axis.
+
+    >>> wrapped("binaryconnect-stochastic, binary")
+    'binaryconnect-<br>stochastic, binary'
+    """
+    return "<br>".join(plain(line) for line in textwrap.wrap(text, width))
+
+
+def height(labels: Sequence[str]) -> int:
+    """Return the pixels that a panel needs for wrapped labels beside its vertical axis."""
+    deepest = max(label.count("<br>") for label in labels) + 1
+    return 40 + (14 + 17 * deepest) * len(labels)
 
 
 def count_of(numbers: Iterable[int]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from bnnbench.interfaces import Figure
-from bnnbench_reports.figures.drawing import Panel, count_of, panels, plain, positive
+from bnnbench_reports.figures.drawing import Panel, count_of, panels, plain, positive, wrapped
 from bnnbench_reports.readings import Array, aligned, in_order
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def draw(found: list[Map]) -> Any:
         drawing.add_trace(
             Heatmap(
                 x=each.epochs,
-                y=[plain(layer.removesuffix(".weight")) for layer in each.layers],
+                y=[wrapped(layer.removesuffix(".weight")) for layer in each.layers],
                 z=_log(each.values),
                 customdata=each.values,
                 coloraxis="coloraxis",

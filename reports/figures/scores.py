@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bnnbench.interfaces import Figure
-from bnnbench_reports.figures.drawing import Panel, count_of, panels, plain
+from bnnbench_reports.figures.drawing import Panel, count_of, height, panels, wrapped
 from bnnbench_reports.readings import Scores, scores, tasks_of
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ def draw(results: Results, found: list[Scores]) -> Drawing:
 
     tasks = tasks_of(found)
     look = looks(results.study)
-    rows = [sum(each.task == task for each in found) for task in tasks]
-    wanted = [Panel(task, 40 + 30 * n) for task, n in zip(tasks, rows, strict=True)]
+    wanted = [Panel(t, height([label(e) for e in found if e.task == t])) for t in tasks]
     drawing = panels(wanted, "test accuracy in %", "", shared=False, legend=False)
     drawing.update_yaxes(type="category", autorange="reversed")
     for each in found:
@@ -59,7 +58,7 @@ def label(each: Scores) -> str:
     >>> label(Scores("digits", "ste", "binary", True, {1: 90.0}))
     'ste, binary*'
     """
-    return plain(f"{each.method}, {each.mode or 'unknown'}{'*' if each.judged else ''}")
+    return wrapped(f"{each.method}, {each.mode or 'unknown'}{'*' if each.judged else ''}")
 
 
 def _traces(each: Scores, look: Look) -> list[Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bnnbench.interfaces import Figure
 from bnnbench.results import Spread
-from bnnbench_reports.figures.drawing import Panel, panels, plain
+from bnnbench_reports.figures.drawing import Panel, height, panels, plain, wrapped
 from bnnbench_reports.readings import Times, tasks_of, times
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def label(each: Times) -> str:
     """Return the name of a line: the method, its number of runs, and the ratio if there is one."""
     ratio = Spread.of(list(each.ratios.values()))
     shown = f"{ratio.format()} ×, " if ratio else ""
-    return f"{plain(each.method)}<br>{shown}n = {len(each.medians)}"
+    return f"{wrapped(each.method)}<br>{shown}n = {len(each.medians)}"
 
 
 def draw(results: Results, found: list[Times]) -> Drawing:
@@ -58,8 +58,7 @@ def draw(results: Results, found: list[Times]) -> Drawing:
 
     tasks = tasks_of(found)
     look = looks(results.study)
-    rows = [sum(each.task == task for each in found) for task in tasks]
-    wanted = [Panel(task, 40 + 48 * n) for task, n in zip(tasks, rows, strict=True)]
+    wanted = [Panel(t, height([label(e) for e in found if e.task == t])) for t in tasks]
     drawing = panels(wanted, "seconds of training per epoch", "", shared=False, legend=False)
     drawing.update_xaxes(rangemode="tozero")
     drawing.update_yaxes(type="category", autorange="reversed")

@@ -202,7 +202,11 @@ class _Facts:
             ended_badly={s: states.count(s) for s in ("failed", "diverged") if s in states},
             trials=_counts([e.state for e in mine if e.role == TUNE]),
             synthetic=any(e.facts.get("synthetic") for e in done),
-            published=[p for p in study.published if p.method == method and p.mode in ("", mode)],
+            published=[
+                p
+                for p in study.published
+                if p.method == method and p.task in ("", task) and p.mode in ("", mode)
+            ],
         )
 
     def _ratio(self, task: str, timed: list[Entry]) -> Spread | None:
@@ -215,9 +219,7 @@ class _Facts:
         return Spread.of([mine / theirs for mine, theirs in pairs if mine and theirs])
 
     def _seconds(self, entry: Entry) -> float | None:
-        """The median over the epochs; what comes after the last epoch is the judging."""
-        series = self._of(entry).get(("seconds.train", "", ""), [])
-        return _median([seconds for epoch, seconds in series if epoch <= entry.run.epochs])
+        return _median(self._at(entry, "seconds.train"))
 
     def _selected(self, entry: Entry, mode: str) -> list[float]:
         epochs = self._at(entry, "selected_epoch")

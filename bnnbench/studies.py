@@ -135,6 +135,7 @@ class Published(_Table):
     """A figure that somebody published, to stand beside the measured one."""
 
     method: str
+    task: str = ""
     metric: str = "test_accuracy"
     value: float
     sigma: float | None = None
@@ -181,6 +182,11 @@ class Study(_Table):
         for name in named:
             if name not in known:
                 raise ValueError(f"there is no method {name!r} here{suggestion(name, known)}")
+        tasks = [task.name for task in self.tasks]
+        for published in self.published:
+            if published.task and published.task not in tasks:
+                hint = suggestion(published.task, tasks)
+                raise ValueError(f"there is no task {published.task!r} here{hint}")
         return self
 
     @property

@@ -189,7 +189,7 @@ class _Training:
         laps = self.clock.lap()
         if warmup:
             laps[buckets.WARMUP] = laps.pop(buckets.TRAIN)
-        return [Measurement(f"seconds.{bucket}", seconds) for bucket, seconds in laps.items()]
+        return [Measurement(f"seconds.{bucket}", spent) for bucket, spent in laps.items() if spent]
 
     def _judged(self) -> list[Measurement]:
         """The selected network in every inference mode, on validation and, once, on test."""

@@ -87,16 +87,17 @@ def _notes(results: Results, rows: Sequence[Row], *, details: bool) -> list[str]
         if row.ended_badly:
             ends = ", ".join(f"{count} {state}" for state, count in row.ended_badly.items())
             notes.append(f"{row.method}: {ends}; not in the means")
-        if row.done > row.timed and row.judged:
-            notes.append(
-                f"{row.method}: {row.done - row.timed} of {row.done} runs shared the machine with"
-                " others; they count for accuracy, not for time"
-            )
         if row.judged:
             notes += [_published(row, p) for p in row.published]
         if row.judged and row.done and details:
             chosen = ", ".join(f"{k}={v!r}" for k, v in row.hyperparameters.items())
             notes.append(f"{row.method}: {chosen}")
+    done, timed = (sum(n) for n in zip(*((r.done, r.timed) for r in rows if r.judged), strict=True))
+    if timed < done:
+        notes.append(
+            f"{done - timed} of {done} confirming runs shared the machine with others;"
+            " they count for accuracy, not for time"
+        )
     if any(row.synthetic for row in rows):
         notes.append("the data are synthetic")
     return list(dict.fromkeys(notes))

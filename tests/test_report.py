@@ -420,7 +420,7 @@ def test_time_by_bucket(store):
     columns, (real, *_), *_ = records.buckets_table(Results(store, "s"))
 
     assert ["total, s", "train, s (%)", "warmup, s (%)"] == list(columns[2:5])
-    assert ("21.00", "15.00 (71 %)", "3.00 (14 %)", "3.00 (14 %)") == tuple(real[2:6])
+    assert ("21.50", "15.00 (70 %)", "3.00 (14 %)", "3.50 (16 %)") == tuple(real[2:6])
 
 
 def test_roles_and_counts(store):

@@ -90,7 +90,7 @@ def _notes(results: Results, rows: Sequence[Row], *, details: bool) -> list[str]
         if row.judged:
             notes += [_published(row, p) for p in row.published]
         if row.judged and row.done and details:
-            chosen = ", ".join(f"{k}={v!r}" for k, v in row.hyperparameters.items())
+            chosen = ", ".join(f"{k}={_short(v)}" for k, v in row.hyperparameters.items())
             notes.append(f"{row.method}: {chosen}")
     done, timed = (sum(n) for n in zip(*((r.done, r.timed) for r in rows if r.judged), strict=True))
     if timed < done:
@@ -101,6 +101,10 @@ def _notes(results: Results, rows: Sequence[Row], *, details: bool) -> list[str]
     if any(row.synthetic for row in rows):
         notes.append("the data are synthetic")
     return list(dict.fromkeys(notes))
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else repr(value)
 
 
 def _published(row: Row, published: Any) -> str:

@@ -50,6 +50,9 @@ def optuna_study(store: Store, cell: Cell) -> optuna.Study:
         sampler=sampler(cell, 0),
         pruner=pruner(cell.study.protocol.pruner, cell.task.epochs),
     )
+    if "sampler" not in study.user_attrs:
+        kind, settings = SAMPLERS[cell.study.protocol.sampler]
+        study.set_user_attr("sampler", {"kind": kind, **settings, "optuna": optuna.__version__})
     for point in _first(cell):
         study.enqueue_trial(point, skip_if_exists=True)
     return study
@@ -102,26 +105,31 @@ def suggest(trial: optuna.Trial, cell: Cell) -> dict[str, Any]:
     return values
 
 
+#: every choice that a sampler makes, written down: Optuna's defaults change between its versions
+SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "tpe": ("TPESampler", {"n_startup_trials": 10, "multivariate": True, "constant_liar": True}),
+    "gp": ("GPSampler", {"n_startup_trials": 10, "deterministic_objective": False}),
+    "qmc": ("QMCSampler", {"qmc_type": "sobol", "scramble": True}),
+    "random": ("RandomSampler", {}),
+    "grid": ("RandomSampler", {}),  # its points are waiting already
+}
+
+
 def sampler(cell: Cell, number: int) -> optuna.samplers.BaseSampler:
-    """Return the protocol's sampler, every choice of it explicit: Optuna's defaults change."""
+    """Return the protocol's sampler for the trial of this number."""
     from optuna import samplers
 
     from bnnbench.seeds import derive
 
-    protocol = cell.study.protocol
-    seed = derive(protocol.seed, cell.optuna_name, number) % 2**32
+    name = cell.study.protocol.sampler
+    # a quasi-random sequence has one seed, and Optuna keeps its place in the database
+    purpose = (cell.optuna_name,) if name == "qmc" else (cell.optuna_name, number)
+    seed = derive(cell.study.protocol.seed, *purpose) % 2**32
+    kind, settings = SAMPLERS[name]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # qmc is marked experimental in Optuna
-        if protocol.sampler in ("random", "grid"):  # a grid's points are waiting already
-            return samplers.RandomSampler(seed=seed)
-        if protocol.sampler == "qmc":
-            fixed = derive(protocol.seed, cell.optuna_name) % 2**32
-            return samplers.QMCSampler(qmc_type="sobol", scramble=True, seed=fixed)
-        if protocol.sampler == "gp":
-            return samplers.GPSampler(seed=seed, n_startup_trials=10)
-        return samplers.TPESampler(
-            seed=seed, n_startup_trials=10, multivariate=True, constant_liar=True
-        )
+        made: optuna.samplers.BaseSampler = getattr(samplers, kind)(seed=seed, **settings)
+    return made
 
 
 def grid(spaces: Mapping[str, Space], trials: int) -> dict[str, list[Any]]:

@@ -256,22 +256,11 @@ class Store:
             with self.begin() as connection:
                 connection.execute(schema.measurements.insert(), rows)
 
-    def end_run(
-        self,
-        run_id: int,
-        state: str,
-        measured: Sequence[Measurement] = (),
-        *,
-        error: str = "",
-        shared: bool = False,
-    ) -> None:
-        """Add the last measurements and set the state in which the run ended, both or neither."""
-        rows = [m._asdict() | {"run_id": run_id} for m in measured]
+    def end_run(self, run_id: int, state: str, *, error: str = "", shared: bool = False) -> None:
+        """Set the state in which a run ended; ``shared`` says that its times are not its own."""
         values = {"state": state, "finished_at": time.time(), "error": error, "shared": shared}
         r = schema.runs
         with self.begin() as connection:
-            if rows:
-                connection.execute(schema.measurements.insert(), rows)
             connection.execute(sa.update(r).where(r.c.id == run_id).values(**values))
 
     def value(self, run_id: int, metric: str, **place: Any) -> float | None:

@@ -192,9 +192,8 @@ class StudyRunner:
         self.observer.run_started(entry)
         neighbours = Neighbours()
         state, message, error = DONE, "", ""
-        last: list[Measurement] = []
         try:
-            last = self._written(entry, run, trial)
+            self._written(entry, run, trial)
         except KeyboardInterrupt:
             self.store.end_run(entry.run_id, PENDING)
             raise
@@ -206,24 +205,20 @@ class StudyRunner:
             state, message, error = FAILED, describe(failure), traceback.format_exc()
         share = neighbours.foreign_share()
         shared = share is not None and share > FOREIGN
-        self.store.end_run(entry.run_id, state, last, error=error or message, shared=shared)
+        self.store.end_run(entry.run_id, state, error=error or message, shared=shared)
         self.observer.run_ended(entry, state, message)
 
-    def _written(self, entry: Entry, run: Run, trial: optuna.Trial | None) -> list[Measurement]:
-        """Train and write each epoch as it comes; return what comes last, still to be written."""
+    def _written(self, entry: Entry, run: Run, trial: optuna.Trial | None) -> None:
+        """Train, and write each epoch as it comes."""
         experiment = self.workbench.prepare(run)
         environment = describe_environment(self.workbench.plugins, self.workbench.device)
         self.store.start_run(entry.run_id, experiment.facts, environment)
         entry, judged = entry._replace(facts=experiment.facts), experiment.facts["judged"]
-        pending: list[Measurement] | None = None
         for measured in experiment.measurements():
-            if pending is not None:
-                self.store.write(entry.run_id, pending)
-                self.observer.epoch_ended(entry, pending)
-                if trial is not None:
-                    _prune(trial, pending, judged)
-            pending = measured
-        return pending or []
+            self.store.write(entry.run_id, measured)
+            self.observer.epoch_ended(entry, measured)
+            if trial is not None:
+                _prune(trial, measured, judged)
 
 
 class _PrunedError(Exception):

@@ -67,7 +67,8 @@ def record(store, method, seed, test, *, judged="binary", shared=False, facts=No
         bits = 32 if mode == "real" else 1
         measured.append(Measurement("weight_bits", bits, EPOCHS, mode=mode))
         measured.append(Measurement("accuracy", accuracy, EPOCHS, "test", mode))
-    store.end_run(entry.run_id, DONE, measured, shared=shared)
+    store.write(entry.run_id, measured)
+    store.end_run(entry.run_id, DONE, shared=shared)
 
 
 def fill(store, **changes):

@@ -124,7 +124,8 @@ def test_hostile_text_stays_text(store):
     store.start_run(done.run_id, facts, {})
     measured = [Measurement("flip_step", 0.5, 1, layer=HOSTILE[:30])]
     measured.append(Measurement("accuracy", 5.0, 1, "test", HOSTILE))
-    store.end_run(done.run_id, DONE, measured)
+    store.write(done.run_id, measured)
+    store.end_run(done.run_id, DONE)
 
     def fails(results):
         raise ValueError(HOSTILE)

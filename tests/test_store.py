@@ -47,7 +47,8 @@ def test_measurements_come_back(store, tiny):
     entry = started(store, tiny)
     measured = [Measurement("loss", 0.5, 1, "train"), Measurement("pi", -9.0, 1, layer="dense1")]
     store.write(entry.run_id, measured)
-    store.end_run(entry.run_id, DONE, [Measurement("loss", 0.25, 2, "train")])
+    store.write(entry.run_id, [Measurement("loss", 0.25, 2, "train")])
+    store.end_run(entry.run_id, DONE)
 
     rows = store.measured("s", ["loss", "pi"])
 
@@ -200,14 +201,13 @@ def test_password_is_never_shown():
 
 
 def test_failed_transaction_changes_nothing(store, tiny):
-    """The last measurements and the state are written together or not at all."""
+    """The measurements of an epoch are written together or not at all."""
     entry = started(store, tiny)
     twice = [Measurement("loss", 1.0, 1), Measurement("loss", 2.0, 1)]
 
     with pytest.raises(StoreError):
-        store.end_run(entry.run_id, DONE, twice)
+        store.write(entry.run_id, twice)
 
-    assert "running" == store.entries("s")[0].state
     assert [] == store.measured("s", ["loss"])
     with sqlite3.connect(str(store.url.database)) as connection:
         assert (1,) == connection.execute("SELECT COUNT(*) FROM bnnbench_runs").fetchone()

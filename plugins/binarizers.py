@@ -123,8 +123,8 @@ class Stochastic:
     def forward(self, latent: Tensor) -> Tensor:
         """Return a draw of +-H."""
         h = height(self.scale, latent)
-        up = torch.rand_like(latent) < hard_sigmoid(latent / h)
-        return torch.where(up, 1.0, -1.0).to(latent.dtype).mul_(h)
+        u = torch.rand_like(latent)
+        return torch.lt(u, hard_sigmoid(latent / h), out=u).mul_(2 * h).sub_(h)
 
     def backward(self, latent: Tensor, grad: Tensor) -> Tensor:
         """Return ``grad``."""

@@ -26,12 +26,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge, Lt
-from torch.optim import SGD, Adam
+from torch.optim import SGD
 
 from bnnbench.methods import Method, Phase
 from bnnbench.schedules import Geometric, PerLayer, Scheduled
 from bnnbench_plugins.binarizers import Scale, Sign, Stochastic, glorot, height
-from bnnbench_plugins.optimizers import ClippedAdam, ClippedSGD, LearningRate, LearningRateEnd
+from bnnbench_plugins.optimizers import ClippedAdam, ClippedSGD, LearningRate, LearningRateEnd, adam
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,7 +95,7 @@ def binaryconnect(
     real: Scheduled[Any]
     if optimizer == "adam":
         binary = Scheduled(ClippedAdam, lr=rate, clip=clip)
-        real = Scheduled(Adam, lr=schedule)
+        real = adam(schedule)
     else:
         binary = Scheduled(ClippedSGD, lr=rate, clip=clip, momentum=momentum)
         real = Scheduled(SGD, lr=schedule, momentum=momentum)

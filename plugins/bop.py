@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from annotated_types import Ge, Gt, Le
-from torch.optim import Adam
 
 from bnnbench.binarization import sign
 from bnnbench.interfaces import InferenceMode
@@ -30,7 +29,7 @@ from bnnbench.methods import Method, Phase
 from bnnbench.schedules import Scheduled, Staircase
 from bnnbench.spaces import Float, Int
 from bnnbench_plugins.binarizers import identity
-from bnnbench_plugins.optimizers import LearningRate
+from bnnbench_plugins.optimizers import LearningRate, adam
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -74,7 +73,8 @@ class Bop(torch.optim.Optimizer):
         if not state:
             state["m"] = torch.zeros_like(w)
         m = state["m"].lerp_(w.grad, gamma)
-        w.mul_(torch.where(w * m > tau, -1.0, 1.0))  # w = +-1: w m > tau is both conditions
+        push = w * m  # w = +-1, so that push > tau is both conditions
+        w.mul_(torch.gt(push, tau, out=push).mul_(-2).add_(1))
 
 
 class Latentless:
@@ -113,6 +113,6 @@ def bop(
     phase = Phase(
         binarizer=Scheduled(Latentless),
         binary=Scheduled(Bop, gamma=Staircase(gamma, decay, stages), tau=tau),
-        real=Scheduled(Adam, lr=real_lr),
+        real=adam(real_lr),
     )
     return Method("bop", (phase,))

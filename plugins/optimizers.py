@@ -8,6 +8,7 @@ import torch
 from annotated_types import Ge, Gt, Lt
 from torch.optim import SGD, Adam
 
+from bnnbench.schedules import Hyper, Scheduled
 from bnnbench.spaces import Float
 
 if TYPE_CHECKING:
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
 
 LearningRate = Annotated[float, Gt(0), Float(1e-4, 3e-2, log=True)]
 LearningRateEnd = Annotated[float, Gt(0)]
+
+
+def adam(lr: Hyper) -> Scheduled[torch.optim.Optimizer]:
+    """Return torch's Adam in its fused form, which is the same rule several times as fast."""
+    return Scheduled(Adam, lr=lr, fused=True)
 
 
 class _Clipped(torch.optim.Optimizer):
@@ -46,7 +52,7 @@ class ClippedAdam(_Clipped, Adam):
         eps: float = 1e-8,
         clip: Annotated[float, Gt(0)] = 1.0,
     ) -> None:
-        Adam.__init__(self, params, lr=lr, betas=betas, eps=eps)
+        Adam.__init__(self, params, lr=lr, betas=betas, eps=eps, fused=True)
         self._keep(clip)
 
 

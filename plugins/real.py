@@ -12,12 +12,10 @@ source: the "no regularizer" and "dropout" rows of BinaryConnect (Courbariaux et
 
 from __future__ import annotations
 
-from torch.optim import Adam, Optimizer
-
 from bnnbench.methods import Method, Phase
 from bnnbench.schedules import Geometric, Scheduled
 from bnnbench_plugins.binarizers import Identity
-from bnnbench_plugins.optimizers import LearningRate, LearningRateEnd
+from bnnbench_plugins.optimizers import LearningRate, LearningRateEnd, adam
 
 
 def real(*, lr: LearningRate = 1e-3, lr_end: LearningRateEnd = 3e-6) -> Method:
@@ -27,5 +25,5 @@ def real(*, lr: LearningRate = 1e-3, lr_end: LearningRateEnd = 3e-6) -> Method:
         lr: learning rate of the first epoch (BinaryConnect's MNIST script: 1e-3).
         lr_end: where the learning rate goes (3e-6).
     """
-    adam: Scheduled[Optimizer] = Scheduled(Adam, lr=Geometric(lr, lr_end))
-    return Method("real", (Phase(Scheduled(Identity), adam, adam),), judged="real")
+    moved = adam(Geometric(lr, lr_end))
+    return Method("real", (Phase(Scheduled(Identity), moved, moved),), judged="real")

@@ -17,14 +17,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from torch.optim import Adam
-
 from bnnbench.methods import Method, Phase
 from bnnbench.schedules import Geometric, PerLayer, Scheduled
 from bnnbench.spaces import Choice
 from bnnbench_plugins.binarizers import Sign, SignHardTanh
 from bnnbench_plugins.binaryconnect import inverse_glorot, one, uniform
-from bnnbench_plugins.optimizers import ClippedAdam, LearningRate, LearningRateEnd
+from bnnbench_plugins.optimizers import ClippedAdam, LearningRate, LearningRateEnd, adam
 
 
 def ste(
@@ -50,6 +48,6 @@ def ste(
         binary=Scheduled(
             ClippedAdam, lr=PerLayer(schedule, inverse_glorot if lr_scale == "glorot" else one)
         ),
-        real=Scheduled(Adam, lr=schedule),
+        real=adam(schedule),
     )
     return Method("ste", (phase,), initialize=uniform())

@@ -27,15 +27,25 @@ class Cell:
     spaces: Mapping[str, Space]
     defaults: Mapping[str, Any]
     parts: Mapping[str, Part]
+    code: Mapping[str, str]
 
     @property
     def optuna_name(self) -> str:
         """The name of the cell's Optuna study."""
         return f"{self.name}/{self.task.name}/{self.method.name}"
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """The names of its task and its method."""
+        return self.task.name, self.method.name
+
     def run(self, values: Mapping[str, Any], seed: int, *, test: bool) -> Run:
-        """Return the run with these hyperparameters instead of the defaults."""
+        """Return the run with these hyperparameters instead of the defaults.
+
+        A run that looks at ``test`` is a confirming one, which nothing prunes.
+        """
         protocol = self.study.protocol
+        prunable = protocol.pruner != "none" and not test
         return Run(
             dataset=self.parts["datasets"],
             architecture=self.parts["architectures"],
@@ -48,6 +58,9 @@ class Cell:
             test=test,
             reestimate=protocol.reestimate,
             probes=self.study.probes,
+            judged=self.method.judged,
+            pruned_in=self.optuna_name if prunable else "",
+            code=self.code,
         )
 
 
@@ -71,7 +84,10 @@ def _cell(name: str, study: Study, task: Task, method: MethodSpec, workbench: Wo
     defaults = workbench.complete("methods", method.component, method.hyperparameters)
     workbench.build("methods", Part(method.component, defaults))  # its own checks, early
     spaces = _spaces(method, workbench) if study.protocol.trials else {}
-    return Cell(name, study, task, method, spaces, defaults, parts)
+    used = [(kind, part.name) for kind, part in parts.items()]
+    used += [("probes", probe) for probe in study.probes]
+    code = workbench.versions([*used, ("methods", method.component)])
+    return Cell(name, study, task, method, spaces, defaults, parts, code)
 
 
 def _spaces(method: MethodSpec, workbench: Workbench) -> dict[str, Space]:
@@ -97,8 +113,6 @@ def _spaces(method: MethodSpec, workbench: Workbench) -> dict[str, Space]:
 def _space(given: Range | list[Any], *, whole: bool) -> Space:
     if isinstance(given, list):
         return Choice(*given)
-    if given.low > given.high:
-        raise UsageError(f"low <= high must hold in a search, got {given.low} > {given.high}")
     if whole:
         return Int(int(given.low), int(given.high), given.log)
     return Float(given.low, given.high, given.log)

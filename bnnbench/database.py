@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 def parse_url(url: str) -> sa.URL:
     """Return a URL; a bare path is an SQLite file, PostgreSQL is reached through psycopg 3."""
+    if not url or url in (":memory:", "sqlite://", "sqlite:///:memory:"):
+        raise StoreError(f"a storage must outlive the command, got {url!r}; give a path or a URL")
     try:
         parsed = sa.make_url(url if "://" in url else f"sqlite:///{url}")
     except sa.exc.ArgumentError:
@@ -41,8 +43,11 @@ def check_file(url: sa.URL, *, create: bool) -> None:
         return
     if path.is_dir():
         raise StoreError(f"a database is a file, {path} is a folder")
-    with path.open("rb") as file:
-        head = file.read(16)
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError as error:
+        raise StoreError(f"the database {path} cannot be read: {error.strerror}") from None
     if head not in (b"", b"SQLite format 3\0"):
         raise StoreError(f"{path} is not an SQLite database; --storage names another")
 
@@ -79,8 +84,11 @@ def migrate(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", "bnnbench:migrations")
     with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        if engine.dialect.name == "sqlite":  # Python's driver begins no transaction for a table
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        if _version(connection) != schema.HEAD:  # another process may have been first
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
 
 
 def _version(connection: Connection) -> str | None:

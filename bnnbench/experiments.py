@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bnnbench.errors import BnnbenchError, PluginError, UsageError
@@ -11,7 +11,7 @@ from bnnbench.plugins import describe
 from bnnbench.spaces import hyperparameters, validate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from torch import nn
 
@@ -56,6 +56,17 @@ class Workbench:
         """Return all hyperparameters of a component, checked, its defaults filled in."""
         return validate(self.factory(kind, name), values, name, GIVEN.get(kind, ()))
 
+    def versions(self, used: Iterable[tuple[str, str]]) -> dict[str, str]:
+        """Return the distributions that some (kind, name) come from, and their versions."""
+        plain: list[tuple[str, str]] = []
+        for kind, name in used:
+            if kind == "methods" and CROSS in name:
+                plain += zip(("binarizers", "optimizers"), name.split(CROSS, 1), strict=True)
+            else:
+                plain.append((kind, name))
+        plugins = [self.plugins.component(kind, name).plugin for kind, name in plain]
+        return {plugin.distribution: plugin.version for plugin in plugins}
+
     def build(self, kind: str, part: Part, **given: Any) -> Any:
         """Return the component that a part of a run describes.
 
@@ -92,6 +103,19 @@ class Workbench:
             )
         return model
 
+    def method(self, run: Run) -> Method:
+        """Return the run's method, judged as the run says."""
+        method: Method = self.build("methods", run.method)
+        if run.judged:
+            method = replace(method, judged=run.judged)
+        modes = method.inference_modes()
+        if method.judged not in modes:
+            raise UsageError(
+                f"{run.method.name} cannot be judged by {method.judged!r}; its inference modes are"
+                f" {', '.join(modes)}"
+            )
+        return method
+
     def prepare(self, run: Run) -> Experiment:
         """Return the run with its data, network, method, loss and probes, ready to be trained.
 
@@ -108,7 +132,7 @@ class Workbench:
             run,
             data,
             self.network(run),
-            self.build("methods", run.method),
+            self.method(run),
             self.build("losses", run.loss),
             [self.plugins.get("probes", name)() for name in run.probes],
             self.device,

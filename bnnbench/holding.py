@@ -17,17 +17,18 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def held(store: Store, name: str) -> Iterator[None]:
-    """Hold a study until the block ends.
+def held(store: Store, name: str, *, take_over: bool = False) -> Iterator[None]:
+    """Hold a study until the block ends; ``take_over`` says that whoever held it is gone.
 
     Raises:
         UsageError: a living process holds it, or one on another machine that cannot be asked.
     """
     me, before = _name(os.getpid()), store.holder(name)
-    if before and _alive(before):
+    if before and not take_over and _alive(before):
         host, pid, _ = before.split(":")
         raise UsageError(
-            f"study {name!r} is being run by process {pid} on {host}; wait for it, or stop it"
+            f"study {name!r} is being run by process {pid} on {host}; wait for it or stop it, or"
+            " give --take-over if it is gone with its machine"
         )
     if not store.hold(name, me, expected=before):
         raise UsageError(f"study {name!r} has just been taken by another process; wait for it")

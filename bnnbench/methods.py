@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from bnnbench.errors import UsageError
-from bnnbench.schedules import Scheduled
+from bnnbench.schedules import Progress, Scheduled
 from bnnbench.spaces import Float, parameters
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
 
-    from bnnbench.interfaces import Binarizer, View
+    from bnnbench.interfaces import Binarizer, InferenceMode, View
 
 MethodFactory = Callable[..., "Method"]
 
@@ -59,6 +59,11 @@ class Method:
         total = sum(phase.share for phase in self.phases)
         if abs(total - 1) > 1e-9:
             raise ValueError(f"phase shares of {self.name!r} must add up to 1, got {total:g}")
+
+    def inference_modes(self) -> Mapping[str, InferenceMode]:
+        """Return the ways to judge a network at the end of the last phase."""
+        binarizer = self.phases[-1].binarizer.build(Progress(0, 1, 0, 1))
+        return binarizer.inference_modes()
 
     def spans(self, epochs: int) -> list[tuple[int, int]]:
         """Return the 0-based (first, end) epochs of each phase, at least one epoch for each.

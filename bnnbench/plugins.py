@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
     from types import ModuleType
 
+    import click
+
 GROUP = "bnnbench"
 COMMANDS_GROUP = "bnnbench.commands"
 BUNDLED = "bnnbench"  # the distribution whose plugins come first
+BLOCKED = "blocked by BNNBENCH_BLOCK_PLUGINS or -p no:NAME"
 KINDS = (
     "methods",
     "binarizers",
@@ -60,7 +63,7 @@ class Plugin:
         """``ok``, ``failed`` or ``blocked``."""
         if not self.reason:
             return "ok"
-        return "blocked" if self.reason.startswith("blocked by") else "failed"
+        return "blocked" if self.reason == BLOCKED else "failed"
 
 
 class Component:
@@ -81,7 +84,7 @@ class Component:
         module, _, attribute = self._target.partition(":")
         try:
             return getattr(importlib.import_module(module), attribute)
-        except Exception as error:  # whatever a plugin's module may raise
+        except (Exception, SystemExit) as error:  # whatever a plugin's module may raise
             raise PluginError(
                 f"{singular(self.kind)} {self.name!r} of plugin {self.plugin.name!r} cannot be"
                 f" imported from {self._target!r}: {describe(error)}"
@@ -124,17 +127,11 @@ class Plugins:
         return self.component(kind, name).target
 
     def _add(self, entry_point: EntryPoint, blocked: frozenset[str]) -> None:
-        distribution = entry_point.dist
-        plugin = Plugin(
-            name=entry_point.name,
-            module=entry_point.value,
-            distribution=distribution.name if distribution else "",
-            version=distribution.version if distribution else "",
-        )
+        plugin = _plugin(entry_point)
         taken = next((p for p in self.plugins if p.name == plugin.name), None)
         self.plugins.append(plugin)
         if plugin.name in blocked:
-            plugin.reason = "blocked by BNNBENCH_BLOCK_PLUGINS or -p no:NAME"
+            plugin.reason = BLOCKED
         elif taken:
             plugin.reason = (
                 f"the name {plugin.name!r} is taken by {taken.distribution or taken.module}"
@@ -188,21 +185,45 @@ def load_plugins(blocked: Iterable[str] = ()) -> Plugins:
     return Plugins(entry_points(group=GROUP), blocked_names(blocked))
 
 
-def load_commands(blocked: Iterable[str] = ()) -> tuple[list[Any], list[str]]:
-    """Return the click commands of all plugins, and one line for each plugin that failed."""
+def load_commands(
+    blocked: Iterable[str] = (), taken: Iterable[str] = ()
+) -> tuple[dict[str, click.Command], list[Plugin]]:
+    """Return the click commands of all plugins by name, and the plugins of the commands' group.
+
+    A plugin whose command has a name that is ``taken``, or no command's type, is left out whole.
+    """
     from importlib.metadata import entry_points
 
-    commands: list[Any] = []
-    failures = []
+    commands: dict[str, click.Command] = {}
+    plugins = []
     for entry_point in sorted(entry_points(group=COMMANDS_GROUP), key=_order):
-        if entry_point.name in blocked_names(blocked):
+        plugin = _plugin(entry_point)
+        plugins.append(plugin)
+        if plugin.name in blocked_names(blocked):
+            plugin.reason = BLOCKED
             continue
         try:
-            module = _load(entry_point, hookspecs_wanted={"register_commands"})
-            call_hook(module.register_commands, commands.append)
+            offered = _commands(entry_point, {*commands, *taken})
         except PluginError as error:
-            failures.append(f"commands of plugin {entry_point.name!r} are left out: {error}")
-    return commands, failures
+            plugin.reason = str(error)
+        else:
+            commands |= offered
+            plugin.components["commands"] = list(offered)
+    return commands, plugins
+
+
+def _commands(entry_point: EntryPoint, taken: set[str]) -> dict[str, click.Command]:
+    import click
+
+    found: list[Any] = []
+    module = _load(entry_point, hookspecs_wanted={"register_commands"})
+    call_hook(module.register_commands, found.append)
+    for command in found:
+        if not isinstance(command, click.Command):
+            raise PluginError(f"a command must be a click.Command, got {command!r}")
+        if command.name in taken:
+            raise PluginError(f"the command name {command.name!r} is taken")
+    return {str(command.name): command for command in found}
 
 
 def blocked_names(names: Iterable[str]) -> frozenset[str]:
@@ -223,8 +244,18 @@ def call_hook(hook: Callable[..., Any], register: Callable[..., None]) -> None:
         hook(register=register)
     except PluginError:
         raise
-    except Exception as error:  # whatever a plugin's hook may raise
+    except (Exception, SystemExit) as error:  # whatever a plugin's hook may raise
         raise PluginError(f"{hook.__name__} failed: {describe(error)}") from error
+
+
+def _plugin(entry_point: EntryPoint) -> Plugin:
+    distribution = entry_point.dist
+    return Plugin(
+        name=entry_point.name,
+        module=entry_point.value,
+        distribution=distribution.name if distribution else "",
+        version=distribution.version if distribution else "",
+    )
 
 
 def _order(entry_point: EntryPoint) -> tuple[bool, str, str]:
@@ -240,7 +271,7 @@ def _load(entry_point: EntryPoint, hookspecs_wanted: set[str]) -> ModuleType:
     """Import a plugin's module and check it against the API."""
     try:
         module: ModuleType = entry_point.load()
-    except Exception as error:  # whatever a plugin's import may raise
+    except (Exception, SystemExit) as error:  # whatever a plugin's import may raise
         raise PluginError(f"import of {entry_point.value} failed: {describe(error)}") from error
     _check_api(getattr(module, "requires_api", hookspecs.API_VERSION))
     _check_hooks(module, hookspecs_wanted)

@@ -7,6 +7,8 @@ have one, of the weight itself where the latent is the weight (Bop); never a sto
     flip_epoch   share of codes that differ from those at the end of the epoch before
     flip_init    share of codes that differ from those before training
     pi           ln(flip_step + e^-9), Helwegen et al. 2019, section 5.1
+
+What a phase makes of the latents as it begins counts with the phase's first step.
 """
 
 from __future__ import annotations

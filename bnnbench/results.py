@@ -124,8 +124,9 @@ class Results:
             grouped.setdefault((row.run_id, row.split, row.mode, row.layer), []).append(row)
         by_run: dict[int, list[tuple[Any, ...]]] = {}
         for (run_id, *where), group in grouped.items():
-            epochs, values = ([getattr(row, k) for row in group] for k in ("epoch", "value"))
-            by_run.setdefault(run_id, []).append((*where, np.array(epochs), np.array(values)))
+            epochs = np.array([row.epoch for row in group])
+            values = np.array([row.value for row in group], dtype=float)
+            by_run.setdefault(run_id, []).append((*where, epochs, values))
         return [
             Curve(entry, *curve)
             for entry in self.entries

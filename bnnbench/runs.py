@@ -24,7 +24,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Run:
-    """One training, described so that two equal descriptions give the same result."""
+    """One training, described so that two equal descriptions give the same result.
+
+    ``judged`` names another inference mode than the method's own to judge it by. ``pruned_in`` is
+    the Optuna study whose pruner may stop the run, which is then nobody else's. ``code`` holds the
+    version of each distribution that a component of the run comes from.
+    """
 
     dataset: Part
     architecture: Part
@@ -37,6 +42,9 @@ class Run:
     test: bool = False
     reestimate: int = 0
     probes: tuple[str, ...] = ("flips",)
+    judged: str = ""
+    pruned_in: str = ""
+    code: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the description in a form that is equal on every machine."""

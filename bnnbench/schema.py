@@ -78,7 +78,7 @@ measurements = Table(
     Column("mode", String(40), primary_key=True),
     Column("layer", String(200), primary_key=True),
     Column("phase", Integer, nullable=False),
-    Column("value", Float, nullable=False),
+    Column("value", Float),  # NULL is not a number
 )
 Index("bnnbench_measurements_metric", measurements.c.metric, measurements.c.run_id)
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import random
-import warnings
-from collections.abc import Iterator, Mapping
 from functools import cache
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from bnnbench.spaces import Choice, Int, Space
+from bnnbench.points import first_points
+from bnnbench.spaces import Choice, Int
 
 if TYPE_CHECKING:
     import optuna
@@ -36,10 +33,7 @@ def optuna_storage(store: Store) -> Any:
 
 
 def optuna_study(store: Store, cell: Cell) -> optuna.Study:
-    """Return the cell's Optuna study, made if it is new, its first trials waiting in it.
-
-    The first trial is the defaults; with ``grid`` every trial is a point of the grid.
-    """
+    """Return the cell's Optuna study, made if it is new, its first trials waiting in it."""
     import optuna
 
     study = optuna.create_study(
@@ -53,18 +47,9 @@ def optuna_study(store: Store, cell: Cell) -> optuna.Study:
     if "sampler" not in study.user_attrs:
         kind, settings = SAMPLERS[cell.study.protocol.sampler]
         study.set_user_attr("sampler", {"kind": kind, **settings, "optuna": optuna.__version__})
-    for point in _first(cell):
+    for point in first_points(cell):
         study.enqueue_trial(point, skip_if_exists=True)
     return study
-
-
-def _first(cell: Cell) -> list[dict[str, Any]]:
-    if cell.study.protocol.sampler != "grid":
-        return [{name: cell.defaults[name] for name in cell.spaces}]
-    levels = grid(cell.spaces, cell.study.protocol.trials)
-    points = [dict(zip(levels, values, strict=True)) for values in product(*levels.values())]
-    random.Random(cell.optuna_name).shuffle(points)  # noqa: S311  # an order, not a secret
-    return points[: cell.study.protocol.trials]
 
 
 def delete_optuna_studies(store: Store, name: str) -> None:
@@ -109,9 +94,9 @@ def suggest(trial: optuna.Trial, cell: Cell) -> dict[str, Any]:
 SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
     "tpe": ("TPESampler", {"n_startup_trials": 10, "multivariate": True, "constant_liar": True}),
     "gp": ("GPSampler", {"n_startup_trials": 10, "deterministic_objective": False}),
-    "qmc": ("QMCSampler", {"qmc_type": "sobol", "scramble": True}),
     "random": ("RandomSampler", {}),
-    "grid": ("RandomSampler", {}),  # its points are waiting already
+    "qmc": ("RandomSampler", {}),  # the points of these two are waiting already
+    "grid": ("RandomSampler", {}),
 }
 
 
@@ -121,50 +106,10 @@ def sampler(cell: Cell, number: int) -> optuna.samplers.BaseSampler:
 
     from bnnbench.seeds import derive
 
-    name = cell.study.protocol.sampler
-    # a quasi-random sequence has one seed, and Optuna keeps its place in the database
-    purpose = (cell.optuna_name,) if name == "qmc" else (cell.optuna_name, number)
-    seed = derive(cell.study.protocol.seed, *purpose) % 2**32
-    kind, settings = SAMPLERS[name]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # qmc is marked experimental in Optuna
-        made: optuna.samplers.BaseSampler = getattr(samplers, kind)(seed=seed, **settings)
+    kind, settings = SAMPLERS[cell.study.protocol.sampler]
+    seed = derive(cell.study.protocol.seed, cell.optuna_name, number) % 2**32
+    made: optuna.samplers.BaseSampler = getattr(samplers, kind)(seed=seed, **settings)
     return made
-
-
-def grid(spaces: Mapping[str, Space], trials: int) -> dict[str, list[Any]]:
-    """Return equal levels of every hyperparameter, as few as give at least ``trials`` points.
-
-    >>> from bnnbench.spaces import Float
-    >>> grid({"lr": Float(1e-4, 1e-2, log=True), "n": Int(1, 9)}, 9)
-    {'lr': [0.0001, 0.001, 0.01], 'n': [1, 5, 9]}
-    """
-    levels = 1
-    while trials > _points(spaces, levels) < _points(spaces, levels + 1):
-        levels += 1
-    return {name: _levels(space, levels) for name, space in spaces.items()}
-
-
-def _points(spaces: Mapping[str, Space], levels: int) -> int:
-    points = 1
-    for space in spaces.values():
-        points *= len(_levels(space, levels))
-    return points
-
-
-def _levels(space: Space, levels: int) -> list[Any]:
-    if isinstance(space, Choice):
-        return list(space.options)
-    shares = [i / (levels - 1) for i in range(levels)] if levels > 1 else [0.5]
-    low, high = space.low, space.high
-    values: Iterator[float]
-    if space.log:
-        values = (float(f"{low * (high / low) ** share:.12g}") for share in shares)
-    else:
-        values = (low + (high - low) * share for share in shares)
-    if isinstance(space, Int):
-        return sorted({round(value) for value in values})
-    return list(values)
 
 
 def pruner(name: str, epochs: int) -> optuna.pruners.BasePruner:

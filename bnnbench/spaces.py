@@ -24,6 +24,10 @@ class Float:
     high: float
     log: bool = False
 
+    def holds(self, value: Any) -> bool:
+        """Whether a value lies in it."""
+        return isinstance(value, int | float) and self.low <= value <= self.high
+
     def __str__(self) -> str:
         """Say where."""
         return f"{self.low:g} to {self.high:g}{', log' if self.log else ''}"
@@ -36,6 +40,10 @@ class Int:
     low: int
     high: int
     log: bool = False
+
+    def holds(self, value: Any) -> bool:
+        """Whether a value lies in it."""
+        return isinstance(value, int) and self.low <= value <= self.high
 
     def __str__(self) -> str:
         """Say where."""
@@ -50,6 +58,10 @@ class Choice:
 
     def __init__(self, *options: Any) -> None:
         object.__setattr__(self, "options", options)
+
+    def holds(self, value: Any) -> bool:
+        """Whether a value is among them."""
+        return value in self.options
 
     def __str__(self) -> str:
         """Say which."""
@@ -90,10 +102,11 @@ class Hyperparameter:
 
     def check(self, value: Any, owner: str) -> Any:
         """Return the value in the parameter's type, or raise :class:`UsageError`."""
-        from pydantic import TypeAdapter, ValidationError
+        from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+        finite = ConfigDict(allow_inf_nan=False)
         try:
-            return TypeAdapter(self.annotation).validate_python(value)
+            return TypeAdapter(self.annotation, config=finite).validate_python(value)
         except ValidationError as error:
             law = error.errors()[0]["msg"]
             law = law[0].lower() + law[1:]

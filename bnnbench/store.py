@@ -6,6 +6,7 @@ Every method is one transaction, or says so. Measurements are written once an ep
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,7 +31,6 @@ TUNE, CONFIRM = "tune", "confirm"
 PENDING, RUNNING, DONE = "pending", "running", "done"
 PRUNED, DIVERGED, FAILED = "pruned", "diverged", "failed"
 ENDED = (DONE, PRUNED, DIVERGED, FAILED)
-DEFAULT_URL = "sqlite:///bnnbench.db"
 
 
 class Entry(NamedTuple):
@@ -50,6 +50,12 @@ class Entry(NamedTuple):
     started_at: float | None
     finished_at: float | None
 
+    @property
+    def label(self) -> str:
+        """What the run is, in a few words."""
+        number = f"{'trial' if self.role == TUNE else 'seed'} {self.number}"
+        return f"{self.task} {self.method} {self.role} {number}"
+
 
 class StudySummary(NamedTuple):
     """A line of ``study list``."""
@@ -65,7 +71,7 @@ class StudySummary(NamedTuple):
 class Store:
     """A database that holds studies."""
 
-    def __init__(self, url: str = DEFAULT_URL, *, create: bool = True) -> None:
+    def __init__(self, url: str, *, create: bool = True) -> None:
         self.url = parse_url(url)
         check_file(self.url, create=create)
         with self._explained():
@@ -82,8 +88,9 @@ class Store:
             raise StoreError(f"the database {shown} cannot be used: {cause}") from error
         except ModuleNotFoundError as error:
             raise StoreError(
-                f"{self.url.get_backend_name()} needs the Python package {error.name!r};"
-                " pip install 'bnnbench[postgres]'"
+                f"{self.url.get_backend_name()} needs the Python package {error.name!r}: SQLite is"
+                " built in, PostgreSQL comes with pip install 'bnnbench[postgres]', others are not"
+                " supported"
             ) from error
 
     @contextmanager
@@ -200,7 +207,11 @@ class Store:
     # -- runs ------------------------------------------------------------------------------------
 
     def enter(self, study: str, task: str, method: str, role: str, number: int, run: Run) -> Entry:
-        """Give a run its place in a study and return it; both are made only if they are new."""
+        """Give a run its place in a study and return what stands there.
+
+        A run that has ended keeps its place. One that has not gives way to a run of another
+        description. A run that failed for another study is tried again for this one.
+        """
         study_id = self._study_row(study).id
         e, r = schema.entries, schema.runs
         place = {"task": task, "method": method, "role": role, "number": number}
@@ -211,11 +222,26 @@ class Store:
                 inserted = connection.execute(r.insert(), row | {"error": "", "shared": False})
                 run_id = inserted.inserted_primary_key[0]  # type: ignore[index]
             here = [e.c.study_id == study_id, *(e.c[k] == v for k, v in place.items())]
-            if connection.execute(sa.select(e.c.id).where(*here)).first() is None:
+            query = sa.select(e.c.id, e.c.run_id, r.c.state).join(r, r.c.id == e.c.run_id)
+            found = connection.execute(query.where(*here)).first()
+            if found is None:
                 connection.execute(e.insert(), place | {"study_id": study_id, "run_id": run_id})
-        return next(entry for entry in self.entries(study, run_id=run_id, **place))
+                failed = sa.update(r).where(r.c.id == run_id, r.c.state == FAILED)
+                connection.execute(failed.values(state=PENDING))
+            elif found.run_id != run_id and found.state not in ENDED:
+                connection.execute(sa.update(e).where(e.c.id == found.id).values(run_id=run_id))
+        return self.entries(study, **place)[0]
 
-    def entries(self, study: str, run_id: int | None = None, **place: Any) -> list[Entry]:
+    def retry_failed(self, study: str) -> int:
+        """Let the confirming runs that failed be trained again; return how many."""
+        failed = [e.run_id for e in self.entries(study, role=CONFIRM) if e.state == FAILED]
+        r = schema.runs
+        with self.begin() as connection:
+            for some in _chunks(failed, 500):
+                connection.execute(sa.update(r).where(r.c.id.in_(some)).values(state=PENDING))
+        return len(failed)
+
+    def entries(self, study: str, **place: Any) -> list[Entry]:
         """Return a study's runs, of one place or of all."""
         e, r = schema.entries, schema.runs
         query = (
@@ -226,8 +252,6 @@ class Store:
             )
             .order_by(e.c.id)
         )
-        if run_id is not None:
-            query = query.where(r.c.id == run_id)
         with self.begin() as connection:
             return [_entry(row) for row in connection.execute(query)]
 
@@ -252,6 +276,9 @@ class Store:
     def write(self, run_id: int, measured: Sequence[Measurement]) -> None:
         """Add the measurements of an epoch."""
         rows = [m._asdict() | {"run_id": run_id} for m in measured]
+        for row in rows:
+            if not math.isfinite(row["value"]):
+                row["value"] = None
         if rows:
             with self.begin() as connection:
                 connection.execute(schema.measurements.insert(), rows)
@@ -296,6 +323,14 @@ class Store:
         with self.begin() as connection:
             rows = connection.execute(sa.select(env).where(env.c.key.in_(keys))).all()
         return {row.key: json.loads(row.spec) for row in rows}
+
+    def events(self, study: str) -> list[tuple[float, str, str]]:
+        """Return (seconds since 1970, kind, text) of all that was written down, oldest first."""
+        v = schema.events
+        query = sa.select(v.c.at, v.c.kind, v.c.text).order_by(v.c.id)
+        query = query.where(v.c.study_id == self._study_row(study).id)
+        with self.begin() as connection:
+            return [(row.at, row.kind, row.text) for row in connection.execute(query)]
 
     def log(self, study: str, kind: str, text: str, run_id: int | None = None) -> None:
         """Write down something that happened."""

@@ -76,12 +76,21 @@ class Range(_Table):
     high: float
     log: bool = False
 
+    @model_validator(mode="after")
+    def _ordered(self) -> Range:
+        if self.low > self.high:
+            raise ValueError(f"low <= high must hold, got {self.low:g} > {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"a logarithmic search must begin above 0, got low = {self.low:g}")
+        return self
+
 
 class MethodSpec(_Table):
     """A method, or a binarizer crossed with an optimizer, under a name of the study's own.
 
     A hyperparameter given here is fixed; the others are searched where they have a search space,
-    or, if ``search`` is given, exactly those that it names.
+    or, if ``search`` is given, exactly those that it names. ``judged`` names another inference
+    mode than the method's own to tune and select by.
     """
 
     name: Annotated[str, Field(pattern=f"^{NAME}$")] = ""
@@ -89,14 +98,16 @@ class MethodSpec(_Table):
     binarizer: str = ""
     optimizer: str = ""
     hyperparameters: dict[str, Any] = {}
-    search: dict[str, Range | list[Any]] | None = None
+    search: dict[str, Range | Annotated[list[Any], Field(min_length=1)]] | None = None
+    judged: str = ""
 
     @model_validator(mode="before")
     @classmethod
     def _named(cls, values: Any) -> Any:
         if isinstance(values, Mapping) and not values.get("name"):
             parts = [values.get("method"), values.get("binarizer"), values.get("optimizer")]
-            return {**values, "name": "-".join(str(p) for p in parts if p) or "method"}
+            name = "-".join(str(p) for p in parts if p).replace("+", "-")
+            return {**values, "name": name or "method"}
         return values
 
     @model_validator(mode="after")
@@ -104,6 +115,9 @@ class MethodSpec(_Table):
         crossed = bool(self.binarizer and self.optimizer)
         if bool(self.method) == crossed or bool(self.binarizer) != bool(self.optimizer):
             raise ValueError("name either a method, or a binarizer and an optimizer")
+        both = sorted(set(self.hyperparameters) & set(self.search or ()))
+        if both:
+            raise ValueError(f"a hyperparameter is either fixed or searched, {both[0]!r} is both")
         return self
 
     @property
@@ -269,6 +283,8 @@ def _explain(error: dict[str, Any]) -> str:
 def _path(location: tuple[str | int, ...]) -> str:
     path = ""
     for part in location:
+        if re.search(r"[\[(]|^Range$", str(part)):  # pydantic's name of a union's member
+            continue
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
     return path
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class DivergedError(BnnbenchError):
-    """The training loss is no longer a finite number: a result, not a fault."""
+    """A loss is no longer a finite number: a result, not a fault."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def train(
     machine, on CPU). The caller's random generators are never touched.
 
     Raises:
-        DivergedError: the mean training loss of an epoch is not finite.
+        DivergedError: a loss is not finite.
     """
     run = _Training(model, method, data, loss, settings, probes, clock or Clock(settings.device))
     return run.measurements()
@@ -177,6 +177,8 @@ class _Training:
         for mode_name, mode in modes.items():
             with reestimated(self.model, self.latents, mode, batches):
                 score = evaluate(self.model, self.latents, mode, split, self.loss, seed)
+            if mode_name == self.method.judged and not math.isfinite(score.loss):
+                raise DivergedError(f"the {name} loss with {mode_name} weights is {score.loss}")
             yield Measurement("accuracy", score.accuracy, split=name, mode=mode_name)
             yield Measurement("loss", score.loss, split=name, mode=mode_name)
 

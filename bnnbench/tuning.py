@@ -11,11 +11,13 @@ from __future__ import annotations
 import traceback
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from bnnbench.cells import Cell, cells
 from bnnbench.environment import FOREIGN, Neighbours, describe_environment
-from bnnbench.errors import BnnbenchError
+from bnnbench.errors import BnnbenchError, StoreError, UsageError
 from bnnbench.plugins import describe
 from bnnbench.search import optuna_study, suggest, take
 from bnnbench.store import (
@@ -74,17 +76,18 @@ class StudyRunner:
     def needs(self) -> list[Need]:
         """Return what is missing, by (task, method)."""
         ended = [e for e in self.store.entries(self.name) if e.state in ENDED]
-        found = [(e.task, e.method, e.role) for e in ended]
         return [
-            Need(
-                cell.task.name,
-                cell.method.name,
-                self._budget(cell) - found.count((cell.task.name, cell.method.name, TUNE)),
-                self.protocol.seeds - found.count((cell.task.name, cell.method.name, CONFIRM)),
-                cell.task.epochs,
-            )
+            self._need(cell, [e for e in ended if (e.task, e.method) == cell.place])
             for cell in self.cells
         ]
+
+    def _need(self, cell: Cell, ended: list[Entry]) -> Need:
+        tuned = [e for e in ended if e.role == TUNE]
+        trials = self._budget(cell) - len(tuned)
+        hopeless = tuned and not trials and all(e.state != DONE for e in tuned)
+        seeds = 0 if hopeless else self.protocol.seeds
+        confirmed = sum(e.role == CONFIRM for e in ended)
+        return Need(*cell.place, trials, max(0, seeds - confirmed), cell.task.epochs)
 
     def check(self) -> None:
         """Load every data set and build every network and loss once, before anything is trained.
@@ -93,8 +96,7 @@ class StudyRunner:
             BnnbenchError: in one line, what would have failed later.
         """
         for cell in self.cells:
-            run = cell.run({}, self.protocol.seed, test=False)
-            self.workbench.prepare(run)
+            self.workbench.prepare(cell.run({}, self.protocol.seed, test=False))
 
     def run(self) -> None:
         """Tune, then confirm. A run that fails is stored with its traceback; the others go on."""
@@ -161,7 +163,6 @@ class StudyRunner:
             return {}
         trials = [t for t in optuna_study(self.store, cell).trials if t.state.name == "COMPLETE"]
         if not trials:
-            self.store.log(self.name, "no-best", f"{cell.optuna_name}: no trial was completed")
             return None
         best = max(trials, key=lambda trial: (trial.value, -trial.number))
         entry = self.store.entries(
@@ -176,7 +177,13 @@ class StudyRunner:
             self._train(entry, run, None)
 
     def _enter(self, cell: Cell, role: str, number: int, run: Run) -> Entry:
-        return self.store.enter(self.name, cell.task.name, cell.method.name, role, number, run)
+        entry = self.store.enter(self.name, cell.task.name, cell.method.name, role, number, run)
+        if replace(entry.run, code=run.code).to_json() != run.to_json():
+            raise UsageError(
+                f"{cell.optuna_name} was begun with {_differences(entry.run, run)}; a study keeps"
+                " to one description, create another"
+            )
+        return entry
 
     def _entry(self, entry: Entry) -> Entry:
         place = {key: getattr(entry, key) for key in ("task", "method", "role", "number")}
@@ -201,11 +208,18 @@ class StudyRunner:
             state, message = DIVERGED, str(diverged)
         except _PrunedError:
             state = PRUNED
+        except StoreError:  # not the run's fault: it is taken up again
+            with suppress(StoreError):
+                self.store.end_run(entry.run_id, PENDING)
+            raise
         except Exception as failure:  # a plugin may raise anything; the study goes on
-            state, message, error = FAILED, describe(failure), traceback.format_exc()
+            state, message = FAILED, describe(failure)
+            error = f"{message}\n{traceback.format_exc()}"
         share = neighbours.foreign_share()
         shared = share is not None and share > FOREIGN
         self.store.end_run(entry.run_id, state, error=error or message, shared=shared)
+        if message:
+            self.store.log(self.name, state, f"{entry.label}: {message}", entry.run_id)
         self.observer.run_ended(entry, state, message)
 
     def _written(self, entry: Entry, run: Run, trial: optuna.Trial | None) -> None:
@@ -218,19 +232,26 @@ class StudyRunner:
             self.store.write(entry.run_id, measured)
             self.observer.epoch_ended(entry, measured)
             if trial is not None:
-                _prune(trial, measured, judged)
+                _prune(trial, measured, judged, last=run.epochs)
 
 
 class _PrunedError(Exception):
     pass
 
 
-def _prune(trial: optuna.Trial, measured: list[Measurement], judged: str) -> None:
-    """Tell the pruner the accuracy on validation; stop the run if it says so."""
+def _differences(then: Run, now: Run) -> str:
+    old, new = then.method.hyperparameters, now.method.hyperparameters
+    names = sorted(k for k in {**old, **new} if old.get(k) != new.get(k))
+    told = [f"{k} = {old.get(k)!r}, now {new.get(k)!r}" for k in names]
+    return "; ".join(told) or "another data set, network, loss or protocol"
+
+
+def _prune(trial: optuna.Trial, measured: list[Measurement], judged: str, last: int) -> None:
+    """Tell the pruner the accuracy on validation; stop the run if it says so in time."""
     for m in measured:
         if (m.metric, m.split, m.mode) == ("accuracy", "validation", judged):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # a resumed trial reports its epochs again
                 trial.report(m.value, m.epoch)
-            if trial.should_prune():
+            if m.epoch < last and trial.should_prune():
                 raise _PrunedError

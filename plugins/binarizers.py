@@ -6,6 +6,7 @@
     stochastic      w_b = +H with p = hard_sigmoid(w/H),      dL/dw = dL/dw_b
                           -H else
 
+source: BinaryConnect (Courbariaux et al., 2015), eq. 1 to 3; the mask, BNN (2016), eq. 4.
 sign(0) = +1. H is 1 or, per layer, c = sqrt(1.5 / (fan_in + fan_out)), "glorot".
 """
 

@@ -1,4 +1,10 @@
-"""Losses of outputs (batch, classes) and integer targets (batch,): means over the batch."""
+"""Losses of outputs o (batch, classes) and integer targets t (batch,), means over the batch.
+
+    squared-hinge   mean over batch and classes of max(0, 1 - y o)^2,  y = +1 for t, -1 for others
+    cross-entropy   mean over the batch of -log softmax(o)_t
+
+source: squared-hinge, the public code of BinaryConnect (Courbariaux et al., 2015)
+"""
 
 from __future__ import annotations
 

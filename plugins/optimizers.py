@@ -1,4 +1,9 @@
-"""Optimizers that keep the latents inside [-clip, clip]: the step of torch's own, then the clip."""
+"""Optimizers that keep the latents inside [-clip, clip].
+
+    w <- clip(w + step, -clip, clip)        step: Adam's, or SGD's with momentum, as in torch.optim
+
+source: BinaryConnect (Courbariaux et al., 2015), algorithm 1
+"""
 
 from __future__ import annotations
 

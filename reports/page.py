@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 import re
+import shlex
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -117,7 +119,11 @@ def status(results: Results) -> str:
 def commands(results: Results) -> list[str]:
     """Return the commands that repeat the study, without any password."""
     created = re.sub(r"(://[^:@/\s]*):[^@/\s]*@", r"\1:***@", results.command)
-    run = [f"bnnbench study run {results.name}", f"bnnbench report {results.name}"]
+    words = shlex.split(created)
+    pairs = itertools.pairwise(["", *words])
+    place = [word for before, word in pairs if "--storage" in (before, word.partition("=")[0])]
+    where = f" {shlex.join(place)}" if place else ""
+    run = [f"bnnbench {verb} {results.name}{where}" for verb in ("study run", "report")]
     return [created, *run] if created else run
 
 

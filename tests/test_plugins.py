@@ -24,7 +24,8 @@ BROKEN = {
         "import of plug_import_error failed: ModuleNotFoundError",
     ),
     "syntax-error": ("def (", "import of plug_syntax_error failed: SyntaxError"),
-    "exits": ("raise RuntimeError('no licence\\nsecond line')", "RuntimeError: no licence"),
+    "raises": ("raise RuntimeError('no licence\\nsecond line')", "RuntimeError: no licence"),
+    "exits": ("raise SystemExit(3)", "import of plug_exits failed: SystemExit"),
     "bad-hook": (
         HEAD + "def register_losses(register):\n    1 / 0",
         "register_losses failed: ZeroDivision",
@@ -162,16 +163,35 @@ def test_installed_plugins_load():
             assert all(plugins.get(kind, name) is not None for name in names)
 
 
-def test_command_plugin_that_fails_is_a_warning(entry_point, monkeypatch):
-    """A plugin's broken command leaves the other commands."""
+COMMAND = """
+import bnnbench, click
+@bnnbench.hookimpl
+def register_commands(register):
+    register(click.Command("report"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("raise ValueError('broken')", "ValueError: broken"),
+        (
+            COMMAND.replace("click.Command('report')", "3").replace('click.Command("report")', "3"),
+            "got 3",
+        ),
+        (COMMAND, "the command name 'report' is taken"),
+    ],
+)
+def test_bad_command_costs_only_itself(entry_point, monkeypatch, text, reason):
+    """A plugin's broken command, or one whose name is taken, leaves the other commands."""
     import importlib.metadata
 
-    bad = entry_point("cmd", "raise ValueError('broken')")
-    found = {"bnnbench.commands": [bad]}
+    good = entry_point("aa", COMMAND, "plug_good_command")
+    found = {"bnnbench.commands": [good, entry_point("bad", text)]}
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: found[group])
 
-    commands, failures = load_commands()
+    commands, plugins = load_commands()
 
-    assert [] == commands
-    assert 1 == len(failures)
-    assert "commands of plugin 'cmd' are left out" in failures[0]
+    assert ["report"] == list(commands)
+    assert ["ok", "failed"] == [plugin.status for plugin in plugins]
+    assert reason in plugins[1].reason

@@ -455,8 +455,8 @@ def test_how_to_repeat(store):
 
     assert [
         "bnnbench study create s --storage postgresql://me:***@host/db",
-        "bnnbench study run s",
-        "bnnbench report s",
+        "bnnbench study run s --storage 'postgresql://me:***@host/db'",
+        "bnnbench report s --storage 'postgresql://me:***@host/db'",
     ] == page.commands(results)
     assert ["torch==2.13.0"] == page.requirements(results)
     assert "1 to 2" == page.seeds(results)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -15,7 +16,7 @@ from bnnbench.errors import StoreError, UsageError
 from bnnbench.measurements import Measurement
 from bnnbench.runs import Part, Run
 from bnnbench.search import optuna_storage
-from bnnbench.store import CONFIRM, DONE, PENDING, TUNE, Store
+from bnnbench.store import CONFIRM, DONE, FAILED, PENDING, TUNE, Store
 
 RUN = Run(Part("d"), Part("a"), Part("l"), Part("m", {"lr": 0.1}), seed=1, epochs=2, batch_size=3)
 
@@ -29,8 +30,8 @@ def started(store, study, name="s", run=RUN, number=1):
 
 def test_key_is_of_the_content():
     """Equal descriptions have one key, on every machine; any other value has another."""
-    assert "2d4c" != RUN.key
-    assert RUN.key == Run.from_json(RUN.to_json()).key
+    assert 20 == len(RUN.key)
+    assert RUN.key != replace(RUN, seed=2).key != replace(RUN, code={"bnnbench": "9"}).key
     assert RUN == Run.from_json(RUN.to_json())
     script = (
         "from bnnbench.runs import Part, Run; print(Run(Part('d'), Part('a'), Part('l'),"
@@ -212,3 +213,65 @@ def test_failed_transaction_changes_nothing(store, tiny):
     with sqlite3.connect(str(store.url.database)) as connection:
         assert (1,) == connection.execute("SELECT COUNT(*) FROM bnnbench_runs").fetchone()
     connection.close()
+
+
+def test_failure_is_not_inherited(store, tiny):
+    """A run that failed for one study is tried again for another that asks for it."""
+    one = started(store, tiny, "one")
+    store.end_run(one.run_id, FAILED, error="a bug that has been mended since")
+    store.create_study("two", tiny, "cmd", "0")
+
+    assert PENDING == store.enter("two", "t", "real", CONFIRM, 1, RUN).state
+
+
+def test_unfinished_place_takes_the_new_description(store, tiny):
+    """Code that has been changed replaces a run that has not ended, never one that has."""
+    entry = started(store, tiny)
+    newer = replace(RUN, code={"bnnbench": "9"})
+
+    moved = store.enter("s", "t", "real", CONFIRM, 1, newer)
+    store.end_run(moved.run_id, DONE)
+    kept = store.enter("s", "t", "real", CONFIRM, 1, RUN)
+
+    assert (newer, newer) == (moved.run, kept.run)
+    assert entry.run_id != moved.run_id
+    assert 1 == len(store.entries("s"))
+
+
+def test_number_that_is_none_is_kept_as_such(store, tiny):
+    """A measurement that is not a number does not break the epoch's transaction."""
+    entry = started(store, tiny)
+
+    store.write(entry.run_id, [Measurement("loss", float("nan"), 1), Measurement("pi", -9.0, 1)])
+
+    assert [None, -9.0] == [row.value for row in store.measured("s", ["loss", "pi"])]
+
+
+def test_migration_is_all_or_nothing(tmp_path, monkeypatch):
+    """A process that dies in the middle of making the tables leaves a database that can be used."""
+    from alembic import op
+
+    made, count = op.create_table, []
+
+    def dying(*arguments, **options):
+        count.append(1)
+        if len(count) == 3:
+            raise RuntimeError("the machine died")
+        return made(*arguments, **options)
+
+    path = str(tmp_path / "x.db")
+    monkeypatch.setattr(op, "create_table", dying)
+    with pytest.raises(RuntimeError):
+        Store(path)
+    monkeypatch.undo()
+
+    again = Store(path)
+    assert [] == again.studies()
+    again.engine.dispose()
+
+
+@pytest.mark.parametrize("url", ["", ":memory:", "sqlite://"])
+def test_storage_must_outlive_the_command(url):
+    """A database in memory would be gone with the command."""
+    with pytest.raises(StoreError, match="must outlive the command"):
+        Store(url)

@@ -51,7 +51,11 @@ def test_good_file_is_read_in_full():
         ("title", "titel", "s.toml: titel: unknown key; did you mean 'title'?"),
         ("[task]", "[tsk]", "unknown key; did you mean 'task'?"),
         ("optimizer =", "optimiser =", "did you mean 'optimizer'?"),
-        ("low = 1e-5", "lwo = 1e-5", "low"),
+        (
+            "low = 1e-5",
+            "lwo = 1e-5",
+            "methods[1].search.gamma.lwo: unknown key; did you mean 'low'?",
+        ),
         (
             "epochs = 3",
             "epochs = 0",
@@ -78,6 +82,14 @@ def test_good_file_is_read_in_full():
             "trials = 1",
             'reference = "reel"',
             "there is no method 'reel' here; did you mean 'real'?",
+        ),
+        ("tau = [1e-8, 1e-7]", "tau = []", "methods[1].search.tau"),
+        ("low = 1e-5", "low = 0.0", "a logarithmic search must begin above 0, got low = 0"),
+        ("low = 1e-5", "low = 1.0", "low <= high must hold, got 1 > 0.001"),
+        (
+            'optimizer = "bop"',
+            'optimizer = "bop"\nhyperparameters = { tau = 1e-8 }',
+            "either fixed or searched, 'tau' is both",
         ),
         ('method = "real"', 'name = "sign-bop"\nmethod = "real"', "got 'sign-bop' twice"),
         ('method = "real"', 'name = "../x"\nmethod = "real"', "should match pattern"),

@@ -8,10 +8,13 @@ from types import SimpleNamespace
 import optuna
 import pytest
 
+from bnnbench import tuning
+from bnnbench.errors import StoreError, UsageError
 from bnnbench.experiments import Workbench
 from bnnbench.plugins import load_plugins
+from bnnbench.points import at, grid, sobol_points
 from bnnbench.results import Results
-from bnnbench.search import grid, optuna_storage
+from bnnbench.search import optuna_storage
 from bnnbench.spaces import Choice, Float, Int
 from bnnbench.store import Store
 from bnnbench.studies import parse_study
@@ -161,6 +164,157 @@ def test_interrupted_study_ends_like_an_undisturbed_one(
     assert undisturbed == (fingerprint(store, "s"), optuna_trials(store, "s"))
 
 
+class Killed(BaseException):
+    """What nobody catches: the process is gone."""
+
+
+def dying(function, *, after):
+    """A function that dies the second time it is called, before or after its work."""
+    calls = []
+
+    def die(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 2 and not after:
+            raise Killed
+        result = function(*arguments, **options)
+        if len(calls) == 2:
+            raise Killed
+        return result
+
+    return die
+
+
+MOMENTS = [
+    (tuning, "take", True),  # asked, nothing suggested
+    (tuning, "suggest", True),  # suggested, no run yet
+    (Store, "start_run", True),  # begun, nothing measured
+    (Store, "write", True),  # in the middle of a run
+    (Store, "end_run", False),  # measured, not yet ended
+    (StudyRunner, "_tell", False),  # ended, Optuna not told
+    (StudyRunner, "_confirm", True),
+]
+
+
+@pytest.mark.parametrize(("owner", "name", "after"), MOMENTS, ids=lambda value: str(value))
+def test_death_at_any_moment_changes_nothing(
+    store, tiny, workbench, undisturbed, monkeypatch, owner, name, after
+):
+    """Between asking, suggesting, training, ending and telling: nothing lost, nothing doubled."""
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, name, dying(getattr(owner, name), after=after))
+        with pytest.raises(Killed):
+            ran(store, tiny, workbench)
+
+    StudyRunner(store, "s", workbench, SILENT).run()
+
+    assert undisturbed == (fingerprint(store, "s"), optuna_trials(store, "s"))
+    assert {"done"} == {entry.state for entry in store.entries("s")}
+
+
+@pytest.mark.parametrize("search", [[1e-5, 1e-3], {"low": 1e-3, "high": 1e-2}])
+def test_defaults_outside_the_search_are_not_tried(store, workbench, search):
+    """A search that leaves the published value out is kept to."""
+    values = tomllib.loads(TINY)
+    values["methods"] = [{"method": "bop", "search": {"gamma": search}}]
+    ran(store, parse_study(values, "tiny.toml"), workbench)
+
+    for _, state, params, _ in optuna_trials(store, "s")["s/t/bop"]:
+        assert "COMPLETE" == state
+        assert params["gamma"] in (1e-5, 1e-3) or 1e-3 <= params["gamma"] <= 1e-2
+        assert 1e-4 != params["gamma"]
+
+
+def test_study_keeps_to_one_description(store, tiny, workbench, monkeypatch):
+    """A plugin whose defaults change in the middle of a study is refused, not mixed in."""
+    ran(store, study_with(trials=0), workbench)
+    complete = workbench.complete
+
+    def changed(kind, name, values):
+        found = complete(kind, name, values)
+        return found | {"tau": 1e-3} if name == "bop" else found
+
+    monkeypatch.setattr(workbench, "complete", changed)
+    with pytest.raises(UsageError, match=r"s/t/bop was begun with tau = 1e-08, now 0.001"):
+        StudyRunner(store, "s", workbench, SILENT).run()
+
+
+def locked(store, run_id, measured):
+    raise StoreError("locked")
+
+
+def test_database_that_fails_is_not_the_run_that_failed(store, tiny, workbench, monkeypatch):
+    """A locked database stops the command; the run is taken up again by the next."""
+    store.create_study("s", tiny, "cmd", "0")
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "write", locked)
+        with pytest.raises(StoreError, match="locked"):
+            StudyRunner(store, "s", workbench, SILENT).run()
+    assert ["pending"] == [entry.state for entry in store.entries("s")]
+
+    StudyRunner(store, "s", workbench, SILENT).run()
+
+    assert {"done"} == {entry.state for entry in store.entries("s")}
+
+
+def test_failed_runs_are_tried_again_when_asked(store, workbench, monkeypatch):
+    """A bug that is mended needs no new study; without being asked nothing is tried again."""
+    from bnnbench_plugins.bop import Bop
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Bop, "step", lambda self, closure=None: 1 / 0)
+        runner = ran(store, study_with(trials=0), workbench)
+    runner.run()
+    assert ["failed"] * 2 == [e.state for e in store.entries("s", method="bop")]
+
+    assert 2 == store.retry_failed("s")
+    runner.run()
+
+    assert {"done"} == {e.state for e in store.entries("s")}
+
+
+def test_judged_mode_of_a_study_counts(store, workbench):
+    """A cross can be tuned and selected by its real weights; an unknown mode is refused."""
+    values = tomllib.loads(TINY)
+    crossed = {"binarizer": "identity", "optimizer": "clipped-adam"}
+    values["methods"] = [crossed | {"judged": "real"}]
+    values["protocol"] = {"seeds": 1}
+    ran(store, parse_study(values, "tiny.toml"), workbench)
+    (row, _) = Results(store, "s").rows()
+    assert ("real", True, 32) == (row.mode, row.judged, row.weight_bits)
+
+    values["methods"] = [crossed | {"judged": "ensemble"}]
+    store.create_study("bad", parse_study(values, "tiny.toml"), "cmd", "0")
+    with pytest.raises(UsageError, match="its inference modes are binary, real"):
+        StudyRunner(store, "bad", workbench, SILENT).check()
+
+
+def test_pruned_runs_belong_to_their_study(store, workbench):
+    """What one study's pruner stopped, another study trains to its end."""
+    cell = StudyRunner(store, made(store, "p", pruner="median"), workbench, SILENT).cells[0]
+    other = StudyRunner(store, made(store, "n"), workbench, SILENT).cells[0]
+
+    assert cell.run({}, 0, test=False).key != other.run({}, 0, test=False).key
+    assert cell.run({}, 1, test=True).key == other.run({}, 1, test=True).key
+
+
+def made(store, name, **protocol):
+    store.create_study(name, study_with(**protocol), "cmd", "0")
+    return name
+
+
+def test_quasi_random_points_fill_the_space():
+    """Half of the Sobol points lie in each half of every hyperparameter; the seed is the name."""
+    spaces = {"a": Float(1e-4, 1e-2, log=True), "b": Choice("x", "y"), "c": Int(1, 4)}
+
+    points = sobol_points(spaces, 16, "s")
+
+    assert points == sobol_points(spaces, 16, "s") != sobol_points(spaces, 16, "t")
+    assert 8 == sum(point["a"] < 1e-3 for point in points)
+    assert 8 == sum(point["b"] == "x" for point in points)
+    assert {1, 2, 3, 4} == {point["c"] for point in points}
+    assert (1e-4, 1e-2) == (at(spaces["a"], 0.0), at(spaces["a"], 1.0))
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "grid", "gp"])
 def test_samplers(store, workbench, sampler):
     """Every sampler finishes its trials inside the search space."""
@@ -188,6 +342,8 @@ def test_pruners(store, workbench, pruner):
             "PRUNED": "pruned",
         } | {state: states[number] for number, state, _, _ in trials}
     assert {"done"} == {e.state for e in store.entries("s", role="confirm")}
+    everything = [e.state for e in store.entries("s", role="tune")]
+    assert "pruned" in everything
 
 
 def test_zero_trials_take_the_published(store, workbench):

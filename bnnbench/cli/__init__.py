@@ -64,10 +64,13 @@ class _Main(Group):
 
         found = ctx.meta.get("bnnbench.commands")
         if found is None:
-            commands, failures = load_commands(ctx.params.get("plugin_options", ()))
-            for failure in failures:
-                click.echo(f"warning: {failure}", err=True)
-            found = ctx.meta["bnnbench.commands"] = {command.name: command for command in commands}
+            blocked = ctx.params.get("plugin_options", ())
+            found, plugins = load_commands(blocked, taken=_COMMANDS)
+            ctx.meta["bnnbench.commands"] = found
+            for plugin in plugins:
+                if plugin.status == "failed":
+                    left_out = f"commands of plugin {plugin.name!r} are left out: {plugin.reason}"
+                    click.echo(f"warning: {left_out}", err=True)
         return dict(found)
 
 
@@ -110,6 +113,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cli.main(arguments, prog_name="bnnbench", standalone_mode=False)
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return error.exit_code
     except click.ClickException as error:
         context: click.Context | None = getattr(error, "ctx", None)
         hint = f" (see {context.command_path} --help)" if context else ""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,6 +27,14 @@ def storage_option(function: Callable[..., Any]) -> Callable[..., Any]:
         show_default=True,
         help="The database: a path or a URL. [env: BNNBENCH_STORAGE]",
     )(function)
+
+
+def again(storage: str) -> str:
+    """Return what a command needs to find the same database: nothing, or " --storage URL"."""
+    if storage == os.environ.get("BNNBENCH_STORAGE", DEFAULT_STORAGE):
+        return ""
+    shown = re.sub(r"(://[^:@/]*):[^@/]*@", r"\1:***@", storage)  # without its password
+    return f" --storage {shlex.quote(shown)}"
 
 
 def open_store(url: str, *, create: bool = False) -> Store:

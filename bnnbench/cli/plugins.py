@@ -24,13 +24,14 @@ def group() -> None:
 def list_(settings: Settings) -> None:
     """List every plugin that was found, what it offers, or why it is not in use."""
     from bnnbench.cli.tables import console, table
-    from bnnbench.plugins import load_plugins
+    from bnnbench.plugins import load_commands, load_plugins
 
     made = table("plugin", "status", title="")
     made.columns[1].no_wrap = True
     made.add_column("from", no_wrap=True)
     made.add_column("offers, or why not", overflow="fold")
-    for plugin in load_plugins(settings.blocked).plugins:
+    found = load_plugins(settings.blocked).plugins
+    for plugin in [*found, *load_commands(settings.blocked)[1]]:
         offers = "; ".join(f"{k}: {', '.join(names)}" for k, names in plugin.components.items())
         made.add_row(
             plugin.name,
@@ -90,17 +91,17 @@ def _explain(component: Component) -> None:
     if component.kind == "studies":
         click.echo(target.read_text(encoding="utf-8"))
         return
-    click.echo(_text(component.kind, target))
+    click.echo(_text(target))
     _print_hyperparameters(component)
     source = f"{target.__module__}.{getattr(target, '__qualname__', component.name)}"
     click.echo(f"code: {source}")
 
 
-def _text(kind: str, target: Any) -> str:
-    """The module's text where it is the component's own (its equations), then the docstring."""
-    own = inspect.getdoc(target) or "(no description)"
-    module = inspect.getdoc(inspect.getmodule(target)) if kind == "methods" else ""
-    return f"{module}\n\n{own}" if module else own
+def _text(target: Any) -> str:
+    """The text of the component's module, which holds its equations, then its own."""
+    module = inspect.getdoc(inspect.getmodule(target))
+    own = inspect.getdoc(target)
+    return "\n\n".join(text for text in (module, own) if text) or "(no description)"
 
 
 def _print_hyperparameters(component: Component) -> None:

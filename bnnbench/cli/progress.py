@@ -79,7 +79,7 @@ class PlainProgress:
         """Say where a long run stands."""
         if time.monotonic() - max(self.said, self.run_began) > QUIET:
             where = f"epoch {self.epochs_seen} of {entry.run.epochs}"
-            self.say(f"{label(entry)}: {where}, {self.status()}")
+            self.say(f"{entry.label}: {where}, {self.status()}")
 
     def run_ended(self, entry: Entry, state: str, message: str) -> None:
         """End a run with a line."""
@@ -87,7 +87,7 @@ class PlainProgress:
         self.epochs_left -= max(0, entry.run.epochs - self.epochs_seen)
         seconds = duration(time.monotonic() - self.run_began)
         self.say(
-            f"[{self.done}/{self.runs}] {label(entry)}: {message or self.status()},"
+            f"[{self.done}/{self.runs}] {entry.label}: {message or self.status()},"
             f" {state} in {seconds}; {duration(self.time_left())} left"
         )
 
@@ -112,12 +112,6 @@ class PlainProgress:
         """Return the seconds that the rest takes at the pace so far."""
         spent = time.monotonic() - self.began
         return spent * self.epochs_left / max(self.epochs - self.epochs_left, 1)
-
-
-def label(entry: Entry) -> str:
-    """Return what a run is, in a few words."""
-    number = f"{'trial' if entry.role == 'tune' else 'seed'} {entry.number}"
-    return f"{entry.task} {entry.method} {entry.role} {number}"
 
 
 class LiveProgress(PlainProgress):
@@ -145,7 +139,7 @@ class LiveProgress(PlainProgress):
         """Begin a run."""
         super().run_started(entry)
         self.bars.update(
-            self.one, description=label(entry), total=entry.run.epochs, visible=True, figures=""
+            self.one, description=entry.label, total=entry.run.epochs, visible=True, figures=""
         )
         self.bars.update(self.one, completed=0)
 

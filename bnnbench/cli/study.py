@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bnnbench.cli import Group, Settings
-from bnnbench.cli.options import open_store, storage_option
+from bnnbench.cli.options import again, open_store, storage_option
 from bnnbench.errors import IncompleteError, InterruptedStudyError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bnnbench.plugins import Plugins
+    from bnnbench.results import Results
     from bnnbench.studies import Study
 
 
@@ -34,7 +35,13 @@ def group() -> None:
 @click.option("--dataset", metavar="NAME", help="The data set (instead of --from).")
 @click.option("--architecture", metavar="NAME", help="The network.")
 @click.option("--loss", metavar="NAME", help="The loss. [default: squared-hinge]")
-@click.option("--method", "methods", metavar="NAME", multiple=True, help="A method; repeat it.")
+@click.option(
+    "--method",
+    "methods",
+    metavar="NAME",
+    multiple=True,
+    help="A method, or BINARIZER+OPTIMIZER; repeat it.",
+)
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs of every run.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Examples in a batch.")
 @click.option("--trials", type=click.IntRange(min=0), help="Trials per method; 0: as published.")
@@ -68,7 +75,7 @@ def create(
     )
     if not study.protocol.trials:
         click.echo("0 trials: nothing is tuned, hyperparameters are as published or as given")
-    click.echo(f"run it: bnnbench study run {name}")
+    click.echo(f"run it: bnnbench study run {name}{again(storage)}")
 
 
 def _described(plugins: Plugins, name: str, source: str | None, flags: dict[str, Any]) -> Study:
@@ -89,7 +96,13 @@ def _described(plugins: Plugins, name: str, source: str | None, flags: dict[str,
 def _from_flags(flags: dict[str, Any]) -> dict[str, Any]:
     task = {key: flags[key] for key in ("dataset", "architecture", "loss") if flags[key]}
     task |= {"epochs": flags["epochs"] or 10, "batch_size": flags["batch_size"] or 100}
-    return {"task": task, "methods": [{"method": method} for method in flags["methods"]]}
+    return {"task": task, "methods": [_method_from_flag(name) for name in flags["methods"]]}
+
+
+def _method_from_flag(name: str) -> dict[str, str]:
+    """A method by its name; "sign+bop" is a binarizer crossed with an optimizer."""
+    binarizer, crossed, optimizer = name.partition("+")
+    return {"binarizer": binarizer, "optimizer": optimizer} if crossed else {"method": name}
 
 
 def _overridden(study: Study, flags: dict[str, Any], where: str) -> Study:
@@ -100,7 +113,7 @@ def _overridden(study: Study, flags: dict[str, Any], where: str) -> Study:
     protocol = {
         k: flags[k] for k in ("trials", "seeds", "sampler", "pruner") if flags[k] is not None
     }
-    task = {k: flags[k] for k in ("epochs", "batch_size") if flags[k] is not None}
+    task = {k: flags[k] for k in ("epochs", "batch_size", "loss") if flags[k] is not None}
     values["protocol"] |= protocol
     values["tasks"] = [old | task for old in values["tasks"]]
     return parse_study(values, where)
@@ -111,10 +124,20 @@ def _overridden(study: Study, flags: dict[str, Any], where: str) -> Study:
 @click.option("--plan", is_flag=True, help="Say what would be run, and stop.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1 ...")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of torch. [default: its own]")
+@click.option("--retry-failed", is_flag=True, help="Train confirming runs that failed once more.")
+@click.option("--take-over", is_flag=True, help="Whoever ran the study before is gone.")
 @storage_option
 @click.pass_obj
 def run(
-    settings: Settings, name: str, plan: bool, device: str, threads: int | None, storage: str
+    settings: Settings,
+    /,
+    name: str,
+    plan: bool,
+    device: str,
+    threads: int | None,
+    retry_failed: bool,
+    take_over: bool,
+    storage: str,
 ) -> None:
     """Finish what is missing of a study. Safe to repeat, safe to kill."""
     from bnnbench.cli.progress import observer
@@ -129,23 +152,36 @@ def run(
     workbench = Workbench(load_plugins(settings.blocked), _device(device, threads))
     watching = observer()
     runner = StudyRunner(store, name, workbench, watching)
-    needs = runner.needs()
     if plan:
-        plan_table(name, needs)
+        plan_table(name, runner.needs())
         return
-    with held(store, name), _interruptible(name), watching.watching(name, needs):
-        runner.check()
-        runner.run()
+    with held(store, name, take_over=take_over), _interruptible(name):
+        if retry_failed:
+            store.retry_failed(name)
+        with watching.watching(name, runner.needs()):
+            runner.check()
+            runner.run()
     results = Results(store, name)
     print_results(results)
+    _complain(results)
+    click.echo(f"report: bnnbench report {name}{again(storage)}")
+
+
+def _complain(results: Results) -> None:
+    """Let the command end with an error where a run failed or a method has nothing to show.
+
+    Raises:
+        IncompleteError: with the first reason.
+    """
     bad = [e for e in results.entries if e.state == "failed"]
+    hint = f"'bnnbench study show {results.name} --failed' has them all"
     if bad:
-        first = bad[0].error.strip().splitlines()[-1]
-        raise IncompleteError(
-            f"{len(bad)} of {len(results.entries)} runs failed, the first with {first};"
-            f" 'bnnbench study show {name} --failed' has them all"
-        )
-    click.echo(f"report: bnnbench report {name}")
+        first = bad[0].error.strip().partition("\n")[0]
+        count = f"{len(bad)} of {len(results.entries)} runs failed"
+        raise IncompleteError(f"{count}, the first with {first}; {hint}")
+    empty = sorted({row.method for row in results.rows() if not row.done})
+    if empty:
+        raise IncompleteError(f"no run of {', '.join(empty)} was completed; {hint}")
 
 
 @contextmanager
@@ -189,15 +225,19 @@ def list_(storage: str) -> None:
 @group.command()
 @click.argument("name")
 @click.option("--failed", is_flag=True, help="Show the runs that failed, with their tracebacks.")
+@click.option("--events", is_flag=True, help="Show what happened to the study, and when.")
 @storage_option
-def show(name: str, failed: bool, storage: str) -> None:
+def show(name: str, failed: bool, events: bool, storage: str) -> None:
     """Show a study's results so far."""
-    from bnnbench.cli.tables import failures, print_results
+    from bnnbench.cli.tables import failures, print_events, print_results
     from bnnbench.results import Results
 
-    results = Results(open_store(storage), name)
+    store = open_store(storage)
+    results = Results(store, name)
     if failed:
         failures(results)
+    elif events:
+        print_events(store.events(name))
     else:
         print_results(results, details=True)
 
@@ -205,17 +245,20 @@ def show(name: str, failed: bool, storage: str) -> None:
 @group.command()
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--take-over", is_flag=True, help="Whoever ran the study before is gone.")
 @storage_option
-def delete(name: str, yes: bool, storage: str) -> None:
+def delete(name: str, yes: bool, take_over: bool, storage: str) -> None:
     """Delete a study, its trials and the runs that no other study has."""
     from bnnbench.holding import held
     from bnnbench.search import delete_optuna_studies
 
     store = open_store(storage)
     count = len(store.entries(name))
+    if not yes and not sys.stdin.isatty():
+        raise UsageError(f"study {name!r} has {count} runs; give --yes to delete it unasked")
     if not yes:
         click.confirm(f"Delete study {name!r} with its {count} runs?", abort=True)
-    with held(store, name):
+    with held(store, name, take_over=take_over):
         delete_optuna_studies(store, name)
         store.delete_study(name)
     click.echo(f"deleted study {name!r}, {count} runs")

@@ -139,12 +139,20 @@ def studies_table(studies: Sequence[StudySummary]) -> None:
     console().print(made)
 
 
+def print_events(events: Sequence[tuple[float, str, str]]) -> None:
+    """Print what happened, a line each."""
+    for at, kind, text in events:
+        when = datetime.datetime.fromtimestamp(at, datetime.UTC)
+        click.echo(f"{when:%Y-%m-%d %H:%M:%S} UTC  {kind}: {text}")
+    if not events:
+        click.echo("nothing out of the ordinary")
+
+
 def failures(results: Results) -> None:
     """Print every run that failed or diverged, with its error."""
     bad = [e for e in results.entries if e.state in ("failed", "diverged")]
     for entry in bad:
-        number = f"{'trial' if entry.role == 'tune' else 'seed'} {entry.number}"
-        click.echo(f"{entry.state}: {entry.task} {entry.method} {entry.role} {number}")
+        click.echo(f"{entry.state}: {entry.label}")
         click.echo(f"  {dict(entry.run.method.hyperparameters)}")
         click.echo("  " + entry.error.strip().replace("\n", "\n  "))
     if not bad:

@@ -5,7 +5,9 @@
 The output layer has batch normalization too: the loss sees its result.
 
 source: BinaryConnect's public MNIST script (its article has width 1024, the script 2048; BNN 4096)
-departs from the script: no bias, which the normalization would cancel
+departs from the script: no bias, which the normalization would cancel; the normalization is
+torch's (eps is added to the variance, running variances are averaged), where the script adds eps
+to the deviation and averages deviations
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def upgrade() -> None:
         sa.Column("mode", sa.String(40), primary_key=True),
         sa.Column("layer", sa.String(200), primary_key=True),
         sa.Column("phase", sa.Integer, nullable=False),
-        sa.Column("value", sa.Float, nullable=False),
+        sa.Column("value", sa.Float),
     )
     op.create_index("bnnbench_measurements_metric", "bnnbench_measurements", ["metric", "run_id"])
     op.create_table(

@@ -1,0 +1,1 @@
+"""Speed, always as a ratio of two things that are timed in turn in one run."""

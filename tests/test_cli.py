@@ -54,6 +54,19 @@ def test_main_job(run, tmp_path):
 
 def test_study_from_flags(run):
     """Flags make the same study that a file would."""
+    task = ("--dataset", "digits", "--architecture", "mlp", "--epochs", "3", "--seeds", "2")
+
+    made = run("study", "create", "f", *task, "--method", "ste", "--method", "bop")
+
+    assert 0 == made[0]
+    assert "2 methods x 1 tasks, 0 tuning trials, 2 seeds each, 4 runs" in made[1]
+    assert "0 trials: nothing is tuned" in made[1]
+
+
+def test_flags_change_a_study_file(run):
+    """What a flag says goes before what the file says."""
+    from bnnbench.store import Store
+
     create = ("study", "create")
     made = run(*create, "s", "--from", "tiny.toml", "--loss", "cross-entropy", "--seeds", "7")
     flags = ("--dataset", "digits", "--architecture", "mlp", "--method", "sign+bop")
@@ -65,6 +78,138 @@ def test_study_from_flags(run):
     assert ("cross-entropy", 7) == (study.tasks[0].loss.name, study.protocol.seeds)
     assert ["sign-bop"] == [method.name for method in store.study("c").methods]
     store.engine.dispose()
+
+
+def edited(tmp_path, old, new):
+    assert old in TINY
+    (tmp_path / "bad.toml").write_text(TINY.replace(old, new))
+    return ("study", "create", "s", "--from", "bad.toml")
+
+
+WRONG_FILES = [
+    ('"bop"', '"bopp"', 2, "no plugin offers a method called 'bopp'; did you mean 'bop'?"),
+    (
+        '"digits"',
+        '"digit"',
+        2,
+        "no plugin offers a data set called 'digit'; did you mean 'digits'?",
+    ),
+    ("epochs", "epocs", 2, "bad.toml: task.epocs: unknown key; did you mean 'epochs'?"),
+    ("width = 16", "widht = 16", 2, "mlp has no hyperparameter 'widht'; did you mean 'width'?"),
+    ("width = 16", "width = 0", 2, "mlp: width = 0: input should be greater than"),
+    (
+        'method = "bop"',
+        'method = "bop"\nhyperparameters = { gamma = 2 }',
+        2,
+        "bop: gamma = 2: input",
+    ),
+    ('method = "bop"', 'method = "bop"\nsearch = { gama = [1e-3] }', 2, "did you mean 'gamma'?"),
+    ('method = "bop"', 'method = "bop"\nsearch = { gamma = [3.0] }', 2, "bop: gamma = 3.0: input"),
+    ("width = 16", "dropout = inf", 2, "mlp: dropout = inf: input should be"),
+    ("[task]", "[task", 2, "bad.toml: not TOML"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "code", "message"), WRONG_FILES)
+def test_wrong_study_file(run, tmp_path, old, new, code, message):
+    """A study file's fault is found when the study is created, and nothing is created."""
+    got, out, err = run(*edited(tmp_path, old, new))
+
+    assert (code, "") == (got, out)
+    assert message in err
+    assert 1 == len(err.strip().splitlines())
+    assert not (tmp_path / "bnnbench.db").exists()
+
+
+WRONG_CALLS = [
+    (("study", "creat", "x"), 2, "there is no command 'creat'; did you mean 'create'?"),
+    (("stdy",), 2, "there is no command 'stdy'; did you mean 'study'?"),
+    (("study", "create", "quickstat"), 2, "did you mean 'quickstart'?"),
+    (("study", "create", "a/b", "--from", "tiny.toml"), 2, "a study's name must be letters"),
+    (("study", "create", "s", "--from", "none.toml"), 2, "none.toml: cannot be read"),
+    (
+        ("study", "create", "s", "--from", "tiny.toml", "--seeds", "0"),
+        2,
+        "0 is not in the range x>=1",
+    ),
+    (
+        ("study", "create", "s", "--from", "tiny.toml", "--trials", "-1"),
+        2,
+        "-1 is not in the range x>=0",
+    ),
+    (
+        ("study", "create", "s", "--from", "tiny.toml", "--sampler", "x"),
+        2,
+        "protocol.sampler: input should",
+    ),
+    (("study", "create", "s", "--from", "tiny.toml", "--method", "bop"), 2, "not both"),
+    (("study", "create", "s", "--method", "bop"), 2, "the flags: task.dataset: this key is needed"),
+    (("study", "list", "--storage", ""), 4, "a storage must outlive the command"),
+    (("study", "run", "s"), 4, "there is no database at bnnbench.db"),
+    (("study", "run", "s", "--storage", "tiny.toml"), 4, "tiny.toml is not an SQLite database"),
+    (("report", "s", "--storage", "mysql://x"), 4, "others are not supported"),
+    (("data", "fetch", "digits"), 2, "has nothing to fetch"),
+    (("data", "fetch", "mnits"), 2, "did you mean 'mnist'?"),
+    (("plugins", "show", "bopp"), 2, "did you mean 'bop'?"),
+    (("-p", "bundled", "plugins", "list"), 2, "must be no:NAME, got 'bundled'"),
+]
+
+
+@pytest.mark.parametrize(("call", "code", "message"), WRONG_CALLS)
+def test_wrong_call(run, call, code, message):
+    """One line says what is wrong and what to do; the exit code is the documented one."""
+    got, _, err = run(*call)
+
+    assert code == got
+    assert message in err
+    assert 1 == len(err.strip().splitlines())
+    assert err.startswith("error: ")
+
+
+def test_wrong_calls_on_a_study_that_exists(run, tmp_path):
+    """A name that is taken, a report of nothing, a device that is none, a report to nowhere."""
+    run("study", "create", "s", "--from", "tiny.toml")
+
+    again = run("study", "create", "s", "--from", "tiny.toml")
+    empty = run("report", "s")
+    device = run("study", "run", "s", "--device", "qpu")
+    run("study", "run", "s")
+    nowhere = run("report", "s", "-o", str(tmp_path / "no" / "s.html"))
+    folder = run("report", "s", "-o", str(tmp_path))
+
+    assert (2, True) == (again[0], "a study named 's' exists" in again[2])
+    assert (2, True) == (empty[0], "bnnbench study run s" in empty[2])
+    assert (2, True) == (device[0], "the device 'qpu' cannot be used" in device[2])
+    assert [2, 2] == [nowhere[0], folder[0]]
+    for call in (again, empty, device, nowhere, folder):
+        assert 1 == len(call[2].strip().splitlines()), call
+
+
+def test_missing_data_is_found_before_anything_is_trained(run, tmp_path, monkeypatch):
+    """A data set that is not there ends the command with one line that says how to get it."""
+    monkeypatch.setenv("BNNBENCH_DATA", str(tmp_path))
+    run(*edited(tmp_path, '"digits"', '"mnist"'))
+
+    code, out, err = run("study", "run", "s")
+
+    assert (3, "") == (code, out)
+    assert "bnnbench data fetch mnist" in err
+    assert 1 == len(err.strip().splitlines())
+
+
+def test_failed_runs_end_the_command_with_6(run, monkeypatch):
+    """The table is printed all the same, and the line says where the tracebacks are."""
+    from bnnbench_plugins.bop import Bop
+
+    monkeypatch.setattr(Bop, "step", lambda self, closure=None: 1 / 0)
+    run("study", "create", "s", "--from", "tiny.toml")
+
+    code, out, err = run("study", "run", "s")
+
+    assert 6 == code
+    assert "test accuracy %" in out
+    assert "'bnnbench study show s --failed'" in err
+    assert "ZeroDivisionError" in run("study", "show", "s", "--failed")[1]
 
 
 def test_study_held_elsewhere_can_be_taken_over(run):
@@ -94,10 +239,10 @@ def test_no_arguments_is_help(run):
 
 def test_method_with_no_result_ends_the_command_with_6(run, tmp_path):
     """A method all of whose trials diverge is named, and nothing is said to be missing."""
-    (tmp_path / "d.toml").write_text(
-        TINY.replace('method = "real"', 'method = "real"\nhyperparameters = { lr_end = 1e30 }\n'
-                     "search = { lr = { low = 1e30, high = 1e31 } }")
-    )  # fmt: skip
+    diverging = """method = "real"
+hyperparameters = { lr_end = 1e30 }
+search = { lr = { low = 1e30, high = 1e31 } }"""
+    (tmp_path / "d.toml").write_text(TINY.replace('method = "real"', diverging))
     run("study", "create", "d", "--from", "d.toml")
 
     code, _, err = run("study", "run", "d")

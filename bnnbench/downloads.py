@@ -38,6 +38,7 @@ class Source:
 
     ``name`` is the folder and what ``bnnbench data fetch`` is told; ``urls`` are base URLs, tried
     in order; ``files`` maps file names to MD5s in hexadecimal; ``size_bytes`` is that of all files.
+    ``citation`` is shown by ``bnnbench data list``.
 
     Raises:
         PluginError: a name that could leave its folder, or something that is no MD5.
@@ -47,7 +48,6 @@ class Source:
     urls: tuple[str, ...]
     files: Mapping[str, str]
     size_bytes: int
-    licence: str = ""
     citation: str = ""
 
     def __post_init__(self) -> None:

@@ -94,7 +94,7 @@ class Results:
     def __init__(self, store: Store, name: str) -> None:
         self.name, self._store = name, store
         self.study: Study = store.study(name)
-        self.command = store.command(name)
+        self.command, self.version = store.command(name), store.version(name)
 
     @cached_property
     def entries(self) -> list[Entry]:
@@ -211,13 +211,16 @@ class _Facts:
         )
 
     def _ratio(self, task: str, timed: list[Entry]) -> Spread | None:
-        reference = {
-            e.number: seconds
-            for e in self.results.confirmed(task, self.results.study.reference or " ")
-            if not e.shared and (seconds := self._seconds(e))
-        }
-        pairs = [(self._seconds(e), reference.get(e.number)) for e in timed]
-        return Spread.of([mine / theirs for mine, theirs in pairs if mine and theirs])
+        reference = self.results.study.reference
+        theirs = [e for e in self.results.confirmed(task, reference) if not e.shared]
+        if not reference:
+            return None
+        return Spread.of(list(ratios(self._medians(timed), self._medians(theirs)).values()))
+
+    def _medians(self, entries: list[Entry]) -> dict[int, float]:
+        """The seconds of an epoch by seed."""
+        found = {e.number: self._seconds(e) for e in entries}
+        return {seed: seconds for seed, seconds in found.items() if seconds is not None}
 
     def _seconds(self, entry: Entry) -> float | None:
         return _median(self._at(entry, "seconds.train"))
@@ -232,6 +235,15 @@ class _Facts:
 
     def _of(self, entry: Entry) -> dict[tuple[str, str, str], list[tuple[int, float]]]:
         return self.values.get(entry.run_id, {})
+
+
+def ratios(mine: Mapping[int, float], theirs: Mapping[int, float]) -> dict[int, float]:
+    """Return the ratios of two methods' values for the seeds that both have.
+
+    >>> ratios({1: 3.0, 2: 5.0}, {1: 2.0})
+    {1: 1.5}
+    """
+    return {seed: value / theirs[seed] for seed, value in mine.items() if theirs.get(seed)}
 
 
 def _median(values: Sequence[float]) -> float | None:

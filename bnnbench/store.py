@@ -134,6 +134,10 @@ class Store:
         """Return the command that created the study."""
         return str(self._study_row(name).command)
 
+    def version(self, name: str) -> str:
+        """Return the version of bnnbench that created the study."""
+        return str(self._study_row(name).version)
+
     def studies(self) -> list[StudySummary]:
         """Return a line for each study, newest first."""
         s, e, r = schema.studies, schema.entries, schema.runs

@@ -258,7 +258,7 @@ class _Stretch:
 
 def _groups(optimizer: Optimizer, value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     """The groups to read a hyperparameter from: every layer's, or one for all if they are equal."""
-    if isinstance(value, PerLayer):
+    if isinstance(value, PerLayer) and callable(value.value):
         yield from ((group["layer"], group) for group in optimizer.param_groups)
     elif callable(value):
         yield "", optimizer.param_groups[0]

@@ -20,6 +20,7 @@ import torch
 
 from bnnbench.binarization import hard_sigmoid, sign
 from bnnbench.interfaces import InferenceMode
+from bnnbench.methods import unchanged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,11 +49,6 @@ def height(scale: Scale, weight: Tensor) -> float:
     return glorot(weight) if scale == "glorot" else float(scale)
 
 
-def identity(latent: Tensor) -> Tensor:
-    """Return the latent as it is."""
-    return latent
-
-
 @dataclass(frozen=True)
 class Identity:
     """The network computes with the latent itself; judged as it is ("real") and by its signs."""
@@ -67,7 +63,7 @@ class Identity:
 
     def inference_modes(self) -> Mapping[str, InferenceMode]:
         """Return "binary" (the signs) and "real" (the latents)."""
-        return {"binary": InferenceMode(sign), "real": InferenceMode(identity)}
+        return {"binary": InferenceMode(sign), "real": InferenceMode(unchanged)}
 
 
 @dataclass(frozen=True)
@@ -86,7 +82,7 @@ class Sign:
 
     def inference_modes(self) -> Mapping[str, InferenceMode]:
         """Return "binary" (H sign w) and "real" (the latents)."""
-        return {"binary": InferenceMode(self.forward), "real": InferenceMode(identity)}
+        return {"binary": InferenceMode(self.forward), "real": InferenceMode(unchanged)}
 
 
 @dataclass(frozen=True)
@@ -107,7 +103,7 @@ class SignHardTanh:
 
     def inference_modes(self) -> Mapping[str, InferenceMode]:
         """Return "binary" (sign w) and "real" (the latents)."""
-        return {"binary": InferenceMode(sign), "real": InferenceMode(identity)}
+        return {"binary": InferenceMode(sign), "real": InferenceMode(unchanged)}
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,9 @@ from annotated_types import Ge, Gt, Le
 
 from bnnbench.binarization import sign
 from bnnbench.interfaces import InferenceMode
-from bnnbench.methods import Method, Phase
+from bnnbench.methods import Method, Phase, unchanged
 from bnnbench.schedules import Scheduled, Staircase
 from bnnbench.spaces import Float, Int
-from bnnbench_plugins.binarizers import identity
 from bnnbench_plugins.optimizers import LearningRate, adam
 
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ class Latentless:
 
     def inference_modes(self) -> Mapping[str, InferenceMode]:
         """Return "binary", the weights themselves."""
-        return {"binary": InferenceMode(identity)}
+        return {"binary": InferenceMode(unchanged)}
 
 
 def bop(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from bnnbench.results import Curve, Spread
+from bnnbench.results import Curve, Spread, ratios
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -135,15 +135,6 @@ def times(results: Results) -> list[Times]:
         )
         for (task, method), mine in groups
     ]
-
-
-def ratios(mine: dict[int, float], theirs: dict[int, float]) -> dict[int, float]:
-    """Return the ratios for the seeds that both have.
-
-    >>> ratios({1: 3.0, 2: 5.0}, {1: 2.0})
-    {1: 1.5}
-    """
-    return {seed: value / theirs[seed] for seed, value in mine.items() if theirs.get(seed)}
 
 
 def differences(mine: Scores, theirs: Scores) -> Spread | None:

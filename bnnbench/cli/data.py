@@ -28,11 +28,17 @@ def list_(settings: Settings) -> None:
 
     plugins = load_plugins(settings.blocked)
     made = table("data set", "files", title="")
-    made.add_column("from")
+    made.add_column("size")
+    made.add_column("what")
     for name in plugins.names("datasets"):
         component = plugins.component("datasets", name)
         source = getattr(component.target, "source", None)
-        made.add_row(name, _state(verify(source)) if source else "embedded", component.plugin.name)
+        if source:
+            size = f"{source.size_bytes / 1e6:.1f} MB"
+            made.add_row(name, _state(verify(source)), size, source.citation)
+        else:
+            summary = (component.target.__doc__ or "").strip().partition("\n")[0]
+            made.add_row(name, "embedded", "", summary)
     console().print(made, markup=False)
     click.echo(f"files are looked for in {data_root()} (BNNBENCH_DATA)")
 

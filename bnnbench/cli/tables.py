@@ -98,6 +98,8 @@ def _notes(results: Results, rows: Sequence[Row], *, details: bool) -> list[str]
             f"{done - timed} of {done} confirming runs shared the machine with others;"
             " they count for accuracy, not for time"
         )
+    if details:
+        notes.append(f"created with bnnbench {results.version} by: {results.command}")
     if any(row.synthetic for row in rows):
         notes.append("the data are synthetic")
     return list(dict.fromkeys(notes))

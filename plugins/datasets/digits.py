@@ -20,7 +20,7 @@ TRAIN, VALIDATION, TEST = 1000, 297, 500
 
 
 def digits(*, preprocessing: Preprocessing = "signed") -> Dataset:
-    """Return the digits; inputs are float32 (n, 1, 8, 8).
+    """Return scikit-learn's embedded digits; inputs are float32 (n, 1, 8, 8).
 
     Args:
         preprocessing: pixels in [-1, 1] ("signed") or [0, 1] ("unit").

@@ -19,6 +19,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from bnnbench import __version__
+from bnnbench.cli.options import masked
 from bnnbench.interfaces import Figure
 from bnnbench.plugins import describe
 from bnnbench.store import CONFIRM
@@ -118,7 +119,7 @@ def status(results: Results) -> str:
 
 def commands(results: Results) -> list[str]:
     """Return the commands that repeat the study, without any password."""
-    created = re.sub(r"(://[^:@/\s]*):[^@/\s]*@", r"\1:***@", results.command)
+    created = masked(results.command)
     words = shlex.split(created)
     pairs = itertools.pairwise(["", *words])
     place = [word for before, word in pairs if "--storage" in (before, word.partition("=")[0])]

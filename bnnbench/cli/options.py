@@ -29,12 +29,20 @@ def storage_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
+def masked(text: str) -> str:
+    """Return a text without the passwords of the URLs in it.
+
+    >>> masked("--storage postgresql://me:secret@host/db")
+    '--storage postgresql://me:***@host/db'
+    """
+    return re.sub(r"(://[^:@/\s]*):[^@/\s]*@", r"\1:***@", text)
+
+
 def again(storage: str) -> str:
     """Return what a command needs to find the same database: nothing, or " --storage URL"."""
     if storage == os.environ.get("BNNBENCH_STORAGE", DEFAULT_STORAGE):
         return ""
-    shown = re.sub(r"(://[^:@/]*):[^@/]*@", r"\1:***@", storage)  # without its password
-    return f" --storage {shlex.quote(shown)}"
+    return f" --storage {shlex.quote(masked(storage))}"
 
 
 def open_store(url: str, *, create: bool = False) -> Store:

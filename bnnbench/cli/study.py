@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bnnbench.cli import Group, Settings
-from bnnbench.cli.options import again, open_store, storage_option
+from bnnbench.cli.options import again, masked, open_store, storage_option
 from bnnbench.errors import IncompleteError, InterruptedStudyError, UsageError
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def create(
     plugins = load_plugins(settings.blocked)
     study = _overridden(_described(plugins, name, source, flags), flags, source or name)
     planned = cells(name, study, Workbench(plugins))
-    command = shlex.join(["bnnbench", *sys.argv[1:]])
+    command = masked(shlex.join(["bnnbench", *sys.argv[1:]]))
     open_store(storage, create=True).create_study(name, study, command, __version__)
     tuned = [c for c in planned if c.spaces]
     trials = study.protocol.trials * len(tuned)

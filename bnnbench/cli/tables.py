@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
+import math
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bnnbench.results import Results, Row, Spread
-    from bnnbench.store import StudySummary
+    from bnnbench.store import Entry, StudySummary
     from bnnbench.tuning import Need
 
 
@@ -99,10 +100,21 @@ def _notes(results: Results, rows: Sequence[Row], *, details: bool) -> list[str]
             " they count for accuracy, not for time"
         )
     if details:
+        notes += [_roles(e) for e in {e.task: e for e in results.confirmed()}.values()]
         notes.append(f"created with bnnbench {results.version} by: {results.command}")
     if any(row.synthetic for row in rows):
         notes.append("the data are synthetic")
     return list(dict.fromkeys(notes))
+
+
+def _roles(entry: Entry) -> str:
+    """How many parameters of a task's network are binary, and which of the outer layers are."""
+    found = entry.facts.get("roles", [])
+    counts = {"binary": 0, "real": 0}
+    for role in found:
+        counts[role["role"]] += math.prod(role["shape"])
+    places = ", ".join(f"{r['place']} layer {r['role']}" for r in found if r["place"])
+    return f"{entry.task}: {counts['binary']:,} binary weights, {counts['real']:,} real ({places})"
 
 
 def _short(value: Any) -> str:

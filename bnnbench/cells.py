@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -76,11 +77,33 @@ def cells(name: str, study: Study, workbench: Workbench) -> list[Cell]:
 
 
 def _cell(name: str, study: Study, task: Task, method: MethodSpec, workbench: Workbench) -> Cell:
-    named = {"datasets": task.dataset, "architectures": task.architecture, "losses": task.loss}
-    parts = {
-        kind: Part(c.name, workbench.complete(kind, c.name, c.hyperparameters))
-        for kind, c in named.items()
-    }
+    named = {"dataset": task.dataset, "architecture": task.architecture, "loss": task.loss}
+    parts: dict[str, Part] = {}
+    for key, c in named.items():
+        kind = "losses" if key == "loss" else f"{key}s"
+        with _named(f"task.{key}"):
+            parts[kind] = Part(c.name, workbench.complete(kind, c.name, c.hyperparameters))
+    with _named(f"method {method.name!r}"):
+        return _with_method(name, study, task, method, parts, workbench)
+
+
+@contextmanager
+def _named(where: str) -> Iterator[None]:
+    """Say where in the study an error is."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error
+
+
+def _with_method(
+    name: str,
+    study: Study,
+    task: Task,
+    method: MethodSpec,
+    parts: Mapping[str, Part],
+    workbench: Workbench,
+) -> Cell:
     defaults = workbench.complete("methods", method.component, method.hyperparameters)
     workbench.build("methods", Part(method.component, defaults))  # its own checks, early
     spaces = _spaces(method, workbench) if study.protocol.trials else {}

@@ -30,8 +30,11 @@ CROSS = "+"
 class Workbench:
     """Builds and trains runs with the components of the plugins; data sets are loaded once."""
 
-    def __init__(self, plugins: Plugins, device: str = "cpu") -> None:
-        self.plugins, self.device = plugins, device
+    def __init__(self, plugins: Plugins, device: str = "cpu", threads: int | None = None) -> None:
+        import torch
+
+        self.plugins, self.device, self.threads = plugins, device, threads
+        self._all_threads = torch.get_num_threads()
         self._datasets: dict[str, Dataset] = {}
 
     def factory(self, kind: str, name: str) -> Callable[..., Any]:
@@ -80,6 +83,11 @@ class Workbench:
             return factory(**given, **values)
         except BnnbenchError:
             raise
+        except (MemoryError, RuntimeError) as error:
+            if "alloc" not in str(error) and not isinstance(error, MemoryError):
+                raise PluginError(f"{part.name} cannot be built: {describe(error)}") from error
+            told = ", ".join(f"{k} = {v!r}" for k, v in part.hyperparameters.items())
+            raise UsageError(f"{part.name} with {told} does not fit into memory") from error
         except ValueError as error:
             raise UsageError(f"{part.name}: {describe(error).partition(': ')[2]}") from error
         except Exception as error:  # whatever a plugin's factory may raise
@@ -128,15 +136,42 @@ class Workbench:
                 f"batch_size must be at most the {len(data.train.targets)} training examples"
                 f" of {run.dataset.name!r}, got {run.batch_size}"
             )
+        network = self.network(run)
+        self._set_threads(network, (run.batch_size, *data.shape))
         return Experiment(
             run,
             data,
-            self.network(run),
+            network,
             self.method(run),
             self.build("losses", run.loss),
             [self.plugins.get("probes", name)() for name in run.probes],
             self.device,
         )
+
+    def _set_threads(self, network: nn.Module, batch: tuple[int, ...]) -> None:
+        """One thread for a small network, whose threads would only wait for each other.
+
+        The choice depends on the network alone: sums keep their order when a study is resumed.
+        """
+        import torch
+
+        small = operations(network, batch) < SMALL
+        torch.set_num_threads(self.threads or (1 if small else self._all_threads))
+
+
+SMALL = 5e7  #: floating-point operations of a forward pass below which one thread is enough
+
+
+def operations(network: nn.Module, batch: tuple[int, ...]) -> int:
+    """Return the floating-point operations of one forward pass of inputs of this shape."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    training = network.training
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.eval()(torch.zeros((1, *batch[1:])))
+    network.train(training)
+    return int(counter.get_total_flops()) * batch[0]
 
 
 @dataclass

@@ -245,10 +245,10 @@ def parse_study(values: Mapping[str, Any], where: str) -> Study:
         return Study.model_validate(values)
     except ValidationError as error:
         found = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        line = _explain(dict(found[0]))
+        more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
+        line = "; ".join(dict.fromkeys(_explain(dict(error)) for error in found[:3]))
         if "tasks" not in values:  # the key as it stands in the file
-            line = line.replace("tasks[0]", "task", 1).replace("tasks:", "task:", 1)
+            line = line.replace("tasks[0]", "task").replace("tasks:", "task:")
         raise UsageError(f"{where}: {line}{more}") from None
 
 

@@ -31,7 +31,7 @@ def register_commands(register: Callable[[click.Command], None]) -> None:
 @storage_option
 @click.pass_context
 def report(context: click.Context, name: str, output: str | None, show: bool, storage: str) -> None:
-    """Write the report of the study NAME as one HTML file that needs no network."""
+    """Write a study's report, one HTML file."""
     from bnnbench.plugins import load_plugins
     from bnnbench.results import Results
 
@@ -42,7 +42,7 @@ def report(context: click.Context, name: str, output: str | None, show: bool, st
 
     plugins = load_plugins(blocked_by(context.obj))
     write(path, build(results, figures(plugins)))
-    click.echo(str(path))
+    click.echo(str(path.resolve()))
     if show:
         browse(path)
 

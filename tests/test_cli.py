@@ -59,7 +59,7 @@ def test_study_from_flags(run):
     made = run("study", "create", "f", *task, "--method", "ste", "--method", "bop")
 
     assert 0 == made[0]
-    assert "2 methods x 1 tasks, 0 tuning trials, 2 seeds each, 4 runs" in made[1]
+    assert "tasks 1, methods 2, tuning trials 0, seeds 2, runs in all 4" in made[1]
     assert "0 trials: nothing is tuned" in made[1]
 
 

@@ -68,7 +68,7 @@ def test_the_command_writes_one_file(store, run, tmp_path):
 
     result = run("s")
 
-    assert (0, "s.html\n") == (result.exit_code, result.output)
+    assert (0, f"{tmp_path / 's.html'}\n") == (result.exit_code, result.output)
     assert (tmp_path / "s.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     assert [] == list(tmp_path.glob(".*"))
 

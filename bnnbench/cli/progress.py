@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from contextlib import contextmanager
@@ -36,6 +37,17 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def busy() -> str:
+    """Return a warning where other processes use this machine, else nothing."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load < 0.5:
+        return ""
+    return (
+        f"; this machine is busy (load {load:.1f}), so times may not count, and --threads 1 may be"
+        " many times as fast"
+    )
+
+
 QUIET = 30.0  #: seconds after which plain progress says something in the middle of a run
 
 
@@ -55,6 +67,8 @@ class PlainProgress:
         self.epochs = sum((n.trials + n.confirmations) * n.epochs for n in needs)
         self.epochs_left = self.epochs
         self.began = time.monotonic()
+        click.echo(f"study {name}: {self.runs} runs to do" + busy())
+        sys.stdout.flush()
         yield
 
     def run_started(self, entry: Entry) -> None:
@@ -64,13 +78,13 @@ class PlainProgress:
     def epoch_ended(self, entry: Entry, measured: list[Measurement]) -> None:
         """Take the latest accuracy, flip rate and time from an epoch's measurements."""
         for m in measured:
-            if (m.metric, m.mode) == ("accuracy", entry.facts["judged"]):
+            if (m.metric, m.split, m.mode) == ("accuracy", "validation", entry.facts["judged"]):
                 self.latest["accuracy"] = m.value
             if m.metric in ("seconds.train", "seconds.warmup"):
                 self.latest["seconds"] = m.value
             if m.metric == "flip_step" and not m.layer:
                 self.latest["flips"] = m.value
-        if any(m.epoch for m in measured):
+        if any((m.metric, m.split) == ("loss", "train") for m in measured):
             self.epochs_left -= 1
             self.epochs_seen += 1
             self.still_here(entry)

@@ -70,8 +70,8 @@ def create(
     trials = study.protocol.trials * len(tuned)
     runs = trials + study.protocol.seeds * len(planned)
     click.echo(
-        f"created study {name!r}: {len(study.methods)} methods x {len(study.tasks)} tasks,"
-        f" {trials} tuning trials, {study.protocol.seeds} seeds each, {runs} runs"
+        f"created study {name!r}: tasks {len(study.tasks)}, methods {len(study.methods)},"
+        f" tuning trials {trials}, seeds {study.protocol.seeds}, runs in all {runs}"
     )
     if not study.protocol.trials:
         click.echo("0 trials: nothing is tuned, hyperparameters are as published or as given")
@@ -123,7 +123,11 @@ def _overridden(study: Study, flags: dict[str, Any], where: str) -> Study:
 @click.argument("name")
 @click.option("--plan", is_flag=True, help="Say what would be run, and stop.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1 ...")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads of torch. [default: its own]")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Threads of torch. [default: 1 for a small network, else all]",
+)
 @click.option("--retry-failed", is_flag=True, help="Train confirming runs that failed once more.")
 @click.option("--take-over", is_flag=True, help="Whoever ran the study before is gone.")
 @storage_option
@@ -149,7 +153,7 @@ def run(
     from bnnbench.tuning import StudyRunner
 
     store = open_store(storage)
-    workbench = Workbench(load_plugins(settings.blocked), _device(device, threads))
+    workbench = Workbench(load_plugins(settings.blocked), _device(device), threads)
     watching = observer()
     runner = StudyRunner(store, name, workbench, watching)
     if plan:
@@ -158,8 +162,8 @@ def run(
     with held(store, name, take_over=take_over), _interruptible(name):
         if retry_failed:
             store.retry_failed(name)
+        runner.check()
         with watching.watching(name, runner.needs()):
-            runner.check()
             runner.run()
     results = Results(store, name)
     print_results(results)
@@ -198,11 +202,9 @@ def _interruptible(name: str) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _device(device: str, threads: int | None) -> str:
+def _device(device: str) -> str:
     import torch
 
-    if threads:
-        torch.set_num_threads(threads)
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -160,7 +160,7 @@ def test_buckets_add_up():
     seconds = [m for m in flat(measured) if m.metric.startswith("seconds.")]
     total = sum(m.value for m in seconds)
 
-    assert total == pytest.approx(wall, rel=0.01, abs=0.005)
+    assert total == pytest.approx(wall, rel=0.01, abs=0.02)
     assert sum(values(measured, "seconds.database")) >= 0.07
     assert [1] == [m.epoch for m in seconds if m.metric == "seconds.warmup"]
     assert [2, 3, 4, 5, 6] == [m.epoch for m in seconds if m.metric == "seconds.train"]

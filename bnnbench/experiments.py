@@ -193,6 +193,7 @@ class Experiment:
             "judged": self.method.judged,
             "synthetic": self.data.synthetic,
             "examples": {name: len(getattr(self.data, name).targets) for name in _SPLITS},
+            "phases": phases(self.method, self.run.epochs),
             "roles": roles(self.network),
         }
 
@@ -208,6 +209,14 @@ class Experiment:
 
 
 _SPLITS = ("train", "validation", "test")
+
+
+def phases(method: Method, epochs: int) -> list[dict[str, Any]]:
+    """Return each phase: its name, first and last epoch (from 1), whether it is selectable."""
+    return [
+        {"name": phase.name, "first": first + 1, "last": end, "selectable": phase.selectable}
+        for phase, (first, end) in zip(method.phases, method.spans(epochs), strict=True)
+    ]
 
 
 def roles(model: nn.Module) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -110,7 +110,8 @@ class Probe(Protocol):
 
     A probe is made once for each run. ``step`` is called after every optimizer step and should be
     cheap; ``epoch`` is called at the end of an epoch (and once before the first, as epoch 0) and
-    returns what there is to store.
+    returns what there is to store. ``state`` and ``load`` carry what it remembers from one epoch
+    to the next into a run that is taken up again.
     """
 
     def step(self, latents: Latents) -> None:
@@ -119,6 +120,14 @@ class Probe(Protocol):
 
     def epoch(self, latents: Latents) -> Iterable[Measurement]:
         """Return the measurements of the epoch that has just ended."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Return what it remembers: tensors, numbers, texts, and lists and dicts of them."""
+        ...
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Remember it again."""
         ...
 
 

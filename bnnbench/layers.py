@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from bnnbench.binarization import binarize
+from bnnbench.schedules import Progress, Scheduled
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,11 +24,22 @@ class BinaryConv2d(nn.Conv2d):
 
 
 class BinaryActivation(nn.Module):
-    """An activation of one bit: ``binarizer.forward`` with ``binarizer.backward`` for gradient."""
+    """An activation of one bit: ``binarizer.forward`` with ``binarizer.backward`` for gradient.
 
-    def __init__(self, binarizer: Binarizer) -> None:
+    A scheduled binarizer is built anew as the whole training goes on, whatever its phases.
+    """
+
+    def __init__(self, binarizer: Binarizer | Scheduled[Binarizer]) -> None:
         super().__init__()
-        self.binarizer = binarizer
+        self.scheduled = binarizer if isinstance(binarizer, Scheduled) else None
+        if isinstance(binarizer, Scheduled):
+            binarizer = binarizer.build(Progress(0, 1, 0, 1))
+        self.binarizer: Binarizer = binarizer
+
+    def follow(self, at: Progress) -> None:
+        """Take the binarizer of this progress, where it is scheduled."""
+        if self.scheduled is not None:
+            self.binarizer = self.scheduled.build(at)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the binarized activations; same shape as ``x``."""

@@ -33,6 +33,10 @@ class Phase:
     ``binary`` moves the latents, ``real`` every other parameter; both are built anew as the phase
     begins. ``start`` is what becomes of the latents at that moment. ``share`` is the phase's part
     of the epochs; the shares of a method add up to 1.
+
+    A phase that ``continues`` the one before it goes on with its schedules and with its optimizer
+    of the real parameters, as if they were one. A phase that is not ``selectable`` gives networks
+    that are not what the method is after: no epoch of it is selected, and no pruner hears of it.
     """
 
     binarizer: Scheduled[Binarizer]
@@ -40,6 +44,9 @@ class Phase:
     real: Scheduled[Optimizer]
     share: float = 1.0
     start: View = unchanged
+    name: str = ""
+    continues: bool = False
+    selectable: bool = True
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,11 @@ class Method:
         total = sum(phase.share for phase in self.phases)
         if abs(total - 1) > 1e-9:
             raise ValueError(f"phase shares of {self.name!r} must add up to 1, got {total:g}")
+        if self.phases[0].continues or not self.phases[-1].selectable:
+            raise ValueError(
+                f"the first phase of {self.name!r} cannot continue another, and its last must be"
+                " selectable"
+            )
 
     def inference_modes(self) -> Mapping[str, InferenceMode]:
         """Return the ways to judge a network at the end of the last phase."""
@@ -69,7 +81,8 @@ class Method:
         """Return the 0-based (first, end) epochs of each phase, at least one epoch for each.
 
         >>> from types import SimpleNamespace as Phase
-        >>> method = Method("m", (Phase(share=0.98), Phase(share=0.02)))
+        >>> first, last = Phase(share=0.98, continues=False), Phase(share=0.02, selectable=True)
+        >>> method = Method("m", (first, last))
         >>> method.spans(100), method.spans(2)
         ([(0, 98), (98, 100)], [(0, 1), (1, 2)])
 
@@ -87,6 +100,25 @@ class Method:
             earliest, latest = marks[-1] + 1, epochs - (count - number)
             marks.append(min(max(round(done * epochs), earliest), latest))
         return list(itertools.pairwise(marks))
+
+    def stages(self, epochs: int) -> list[tuple[int, int]]:
+        """Return the 0-based (first, end) epochs of the stage that each phase belongs to.
+
+        A stage is a phase and those that continue it; schedules run over it.
+
+        >>> from types import SimpleNamespace as Phase
+        >>> a, b = Phase(share=0.5, continues=False), Phase(share=0.25, continues=False)
+        >>> Method("m", (a, b, Phase(share=0.25, continues=True, selectable=True))).stages(8)
+        [(0, 4), (4, 8), (4, 8)]
+        """
+        spans = self.spans(epochs)
+        firsts: list[int] = []
+        for phase, (first, _) in zip(self.phases, spans, strict=True):
+            firsts.append(firsts[-1] if phase.continues else first)
+        return [
+            (first, max(e for f, (_, e) in zip(firsts, spans, strict=True) if f == first))
+            for first in firsts
+        ]
 
 
 def cross(

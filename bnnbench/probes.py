@@ -14,14 +14,14 @@ What a phase makes of the latents as it begins counts with the phase's first ste
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from bnnbench.measurements import Measurement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from torch import Tensor
 
@@ -55,10 +55,24 @@ class FlipProbe:
             yield from self._figures(now)
         else:
             self.start = now
+        self._begin(now)
+
+    def state(self) -> dict[str, Any]:
+        """Return the codes that the next epoch is compared with; ask between two epochs."""
+        return {"start": self.start, "last": self.last}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on between the same two epochs."""
+        self.start = dict(state["start"])
+        self._begin(dict(state["last"]))
+
+    def _begin(self, now: Codes) -> None:
         self.last = self.before = now
         self.steps = 0
-        self.flips = {name: torch.zeros((), dtype=torch.int64) for name in now}
-        self.flips = {name: count.to(now[name].device) for name, count in self.flips.items()}
+        self.flips = {
+            name: torch.zeros((), dtype=torch.int64, device=code.device)
+            for name, code in now.items()
+        }
 
     def _figures(self, now: Codes) -> Iterator[Measurement]:
         sizes = {name: code.numel() for name, code in now.items()}

@@ -6,8 +6,10 @@ each layer's own (:class:`PerLayer`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
@@ -18,7 +20,10 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Progress(NamedTuple):
-    """How far a phase has come: 0-based ``step`` of ``total``, 0-based ``epoch`` of ``epochs``."""
+    """How far a stage has come: 0-based ``step`` of ``total``, 0-based ``epoch`` of ``epochs``.
+
+    A stage is a phase together with those that continue it.
+    """
 
     step: int
     total: int
@@ -74,6 +79,87 @@ class Linear:
         """Return the value at the step of ``at``."""
         share = at.step / max(at.total - 1, 1)
         return self.start + (self.end - self.start) * share
+
+
+@dataclass(frozen=True)
+class LinearEpochs:
+    """From ``start`` to 0 in the last epoch: start * (1 - (e + 1)/E), constant inside an epoch.
+
+    Bi-Real Net and ReActNet step their scheduler first thing in an epoch, so that the first has
+    not ``start`` and in the last only the statistics of batch normalization move.
+
+    >>> [round(LinearEpochs(1.0)(Progress(0, 5, e, 5)), 1) for e in range(5)]
+    [0.8, 0.6, 0.4, 0.2, 0.0]
+    """
+
+    start: float
+
+    def __call__(self, at: Progress) -> float:
+        """Return the value in the epoch of ``at``."""
+        return self.start * (1 - (at.epoch + 1) / at.epochs)
+
+
+@dataclass(frozen=True)
+class Stairs:
+    """``start`` times ``factor`` after the first step and after each 1/``stairs`` of the steps.
+
+    The schedulers of mirror descent's public code are stepped where k mod interval = 0, k = 0
+    included: step 0 alone has ``start``, and ``stairs`` factors are reached at the end.
+
+    >>> [round(Stairs(1e-3, 0.3, Fraction(10, 3))(Progress(k, 10, 0, 1)), 6) for k in (0, 1, 3, 4)]
+    [0.001, 0.0003, 0.0003, 9e-05]
+    """
+
+    start: float
+    factor: float
+    stairs: Fraction | int
+
+    def __call__(self, at: Progress) -> float:
+        """Return the value at the step of ``at``."""
+        exact = Fraction(self.stairs)
+        climbed = -(-exact.numerator * at.step // (exact.denominator * at.total))
+        return float(self.start * self.factor**climbed)
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """``start`` times the factor of the piece of training that the epoch lies in.
+
+    ``pieces`` are (share of the epochs at which the piece begins, factor), the first at 0.
+
+    >>> [Pieces(1.0, ((0, 1.0), (0.5, 0.1)))(Progress(0, 4, e, 4)) for e in range(4)]
+    [1.0, 1.0, 0.1, 0.1]
+    """
+
+    start: float
+    pieces: tuple[tuple[float, float], ...]
+
+    def __call__(self, at: Progress) -> float:
+        """Return the value in the epoch of ``at``."""
+        begun = [factor for share, factor in self.pieces if share * at.epochs <= at.epoch + 1e-9]
+        return self.start * begun[-1]
+
+
+@dataclass(frozen=True)
+class Rescaled:
+    """A value that was published for ``steps`` steps, in a training of another length.
+
+    value * (steps/total)^power, at most ``most``: with power 1 the sum over the training stays what
+    it was, with 0.5 what grows with the root of such a value.
+
+    >>> Rescaled(1e-4, steps=500_000)(Progress(0, 5_000, 0, 10))
+    0.01
+    """
+
+    value: float | Schedule
+    steps: int
+    power: float = 1.0
+    most: float = math.inf
+
+    def __call__(self, at: Progress) -> float:
+        """Return the value at ``at``."""
+        scale = float((self.steps / at.total) ** self.power)
+        return min(resolve(self.value, at) * scale, self.most)
 
 
 @dataclass(frozen=True)

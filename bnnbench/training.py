@@ -18,9 +18,9 @@ from bnnbench.clock import Clock
 from bnnbench.errors import BnnbenchError
 from bnnbench.evaluation import evaluate, reestimated, weight_bits
 from bnnbench.latents import Latents
-from bnnbench.layers import activation_bits, real_parameters
+from bnnbench.layers import BinaryActivation, activation_bits, real_parameters
 from bnnbench.measurements import Measurement
-from bnnbench.schedules import PerLayer, Progress
+from bnnbench.schedules import PerLayer, Progress, resolve
 from bnnbench.seeds import RandomState, derive
 
 if TYPE_CHECKING:
@@ -74,11 +74,16 @@ def train(
     Raises:
         DivergedError: a loss is not finite.
     """
-    run = _Training(model, method, data, loss, settings, probes, clock or Clock(settings.device))
-    return run.measurements()
+    return iter(Training(model, method, data, loss, settings, probes, clock))
 
 
-class _Training:
+class Training:
+    """A training under way: iterate for its measurements, ask for its state between two epochs.
+
+    A training of the same parts that is given the state with :meth:`load` goes on where this one
+    stood, bit for bit (on one machine, on CPU).
+    """
+
     def __init__(
         self,
         model: nn.Module,
@@ -86,65 +91,129 @@ class _Training:
         data: Dataset,
         loss: Loss,
         settings: Settings,
-        probes: Sequence[Probe],
-        clock: Clock,
+        probes: Sequence[Probe] = (),
+        clock: Clock | None = None,
     ) -> None:
         self.random = RandomState(derive(settings.seed, "training"))
         self.model = model.to(settings.device)
         self.method, self.loss, self.settings = method, loss, settings
-        self.probes, self.clock = probes, clock
+        self.probes, self.clock = probes, clock or Clock(settings.device)
         self.train_split = data.train.to(settings.device)
         self.validation = data.validation.to(settings.device)
         self.test = data.test.to(settings.device) if settings.test else None
         self.steps = len(data.train.targets) // settings.batch_size
         with self.random.in_force():
             self.latents = Latents(model, method.initialize)
+        self.spans, self.stages = method.spans(settings.epochs), method.stages(settings.epochs)
         self.selected = _Selected(settings.select)
+        self.activations = [
+            module
+            for module in model.modules()
+            if isinstance(module, BinaryActivation) and module.scheduled
+        ]
+        self.epoch = 0  # so many are finished
+        self.stretch: _Stretch | None = None
+        self.warm = False
 
-    def measurements(self) -> Iterator[list[Measurement]]:
-        yield self._outside(self._probed())
-        for number, (phase, (first, end)) in enumerate(
-            zip(self.method.phases, self.method.spans(self.settings.epochs), strict=True)
-        ):
-            stretch = _Stretch(phase, self.latents, self.model, self.steps, end - first)
-            for epoch in range(first, end):
-                with self.random.in_force():
-                    measured = self._epoch(stretch, epoch - first, epoch)
-                at = {"epoch": epoch + 1, "phase": number}
-                self.selected.offer(self, stretch.modes, measured, at)
-                yield self._outside([_placed(m, **at) for m in measured])
+    def __iter__(self) -> Iterator[list[Measurement]]:
+        """Yield the measurements of epoch 0, of each epoch that is left, and of the end."""
+        if not self.epoch:
+            yield self._outside(self._probed())
+        while self.epoch < self.settings.epochs:
+            stretch = self.stretch = self._entered(self._phase(self.epoch))
+            with self.random.in_force():
+                measured = self._epoch(stretch)
+            self.epoch += 1
+            at = {"epoch": self.epoch, "phase": stretch.number}
+            if stretch.phase.selectable:
+                self.selected.offer(self, measured, at)
+            yield self._outside([_placed(m, **at) for m in measured])
         yield self._outside(self._judged())
+
+    def state(self) -> dict[str, Any]:
+        """Return all that the rest of the training depends on, as nested plain values and tensors.
+
+        Ask between two epochs, not before the first.
+        """
+        if self.stretch is None:
+            raise ValueError("a training has a state from its first epoch's end on")
+        return {
+            "epoch": self.epoch,
+            "model": self.model.state_dict(),
+            "latents": self.latents.state(),
+            "optimizers": self.stretch.state(),
+            "random": {"cpu": self.random.cpu, "cuda": list(self.random.cuda)},
+            "selected": self.selected.saved(),
+            "probes": [probe.state() for probe in self.probes],
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state that :meth:`state` gave."""
+        self.epoch = state["epoch"]
+        self.stretch = self._stretch(self._phase(self.epoch - 1))
+        self.stretch.load(state["optimizers"])
+        self.model.load_state_dict(state["model"])
+        self.latents.load(state["latents"])
+        self.random.cpu, self.random.cuda = state["random"]["cpu"], state["random"]["cuda"]
+        self.selected.load(state["selected"])
+        for probe, saved in zip(self.probes, state["probes"], strict=True):
+            probe.load(saved)
+
+    def _phase(self, epoch: int) -> int:
+        """The number of the phase that an epoch, counted from 0, belongs to."""
+        return next(number for number, (_, end) in enumerate(self.spans) if epoch < end)
+
+    def _entered(self, number: int) -> _Stretch:
+        """The stretch of a phase: the present one, or a new one that begins."""
+        if self.stretch is not None and self.stretch.number == number:
+            return self.stretch
+        before = self.stretch
+        stretch = self._stretch(number)
+        self.latents.become(stretch.phase.start)
+        if stretch.phase.continues and before is not None:
+            stretch.go_on_from(before)
+        return stretch
+
+    def _stretch(self, number: int) -> _Stretch:
+        first, end = self.stages[number]
+        phase, begun = self.method.phases[number], self.spans[number][0]
+        return _Stretch(
+            number, phase, self.latents, self.model, begun - first, end - first, max(self.steps, 1)
+        )
 
     def _outside(self, measured: Iterable[Measurement]) -> list[Measurement]:
         measured = list(measured)
         self.clock.enter(buckets.DATABASE)
         return measured
 
-    def _epoch(self, stretch: _Stretch, in_phase: int, epoch: int) -> list[Measurement]:
+    def _epoch(self, stretch: _Stretch) -> list[Measurement]:
         with self.clock.within(buckets.TRAIN):
-            mean_loss = self._steps(stretch, in_phase, epoch).item()
+            mean_loss = self._steps(stretch).item()
         self.clock.enter(buckets.OTHER)
         if not math.isfinite(mean_loss):
-            raise DivergedError(f"the training loss of epoch {epoch + 1} is {mean_loss}")
+            raise DivergedError(f"the training loss of epoch {self.epoch + 1} is {mean_loss}")
         measured = [Measurement("loss", mean_loss, split="train")]
         measured += stretch.hyperparameters()
         with self.clock.within(buckets.EVALUATION):
             measured += self._scores(self._each_epoch(stretch.modes), "validation", self.validation)
-        return measured + self._probed() + self._times(warmup=epoch == 0)
+        warmup, self.warm = not self.warm, True
+        return measured + self._probed() + self._times(warmup=warmup)
 
     def _each_epoch(self, modes: Mapping[str, InferenceMode]) -> dict[str, InferenceMode]:
         """The modes that are cheap, and the one that selects; the others wait for the end."""
         judged = self.method.judged
         return {name: mode for name, mode in modes.items() if mode.draws == 1 or name == judged}
 
-    def _steps(self, stretch: _Stretch, in_phase: int, epoch: int) -> Tensor:
+    def _steps(self, stretch: _Stretch) -> Tensor:
         """One epoch of Algorithm 1 of BinaryConnect, for any method; the mean loss."""
         model, latents, loss, optimizers = self.model, self.latents, self.loss, stretch.optimizers
         total_loss = torch.zeros((), device=self.settings.device)
         model.train()
-        for step, (inputs, targets) in enumerate(self._batches(epoch)):
-            t = stretch.progress(in_phase * self.steps + step)
-            binarizer = stretch.binarizer = stretch.phase.binarizer.build(t)
+        for step, (inputs, targets) in enumerate(self._batches(self.epoch)):
+            t = stretch.progress(self.epoch - self.spans[stretch.number][0], step)
+            for activation in self.activations:
+                activation.follow(self._progress(step))
+            binarizer = stretch.build(t)
             latents.project(binarizer.forward)  # 1. w_b <- binarize(w)
             value = loss(model(inputs), inputs, targets)
             value.backward()  # 2. dL/dw_b
@@ -159,6 +228,11 @@ class _Training:
                 probe.step(latents)
             self.clock.enter(buckets.TRAIN)
         return total_loss / max(self.steps, 1)
+
+    def _progress(self, step: int) -> Progress:
+        """How far the whole training has come."""
+        epochs, steps = self.settings.epochs, max(self.steps, 1)
+        return Progress(self.epoch * steps + step, epochs * steps, self.epoch, epochs)
 
     def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Whole batches in an order that depends on the seed and the epoch alone."""
@@ -222,33 +296,69 @@ def _placed(measured: Measurement, *, epoch: int, phase: int) -> Measurement:
 
 
 class _Stretch:
-    """A phase under way: its optimizers, its binarizer of the moment, its place in time."""
+    """A phase under way: its optimizers, its binarizer of the moment, its place in its stage.
+
+    The phase begins ``begun`` epochs after its stage, which has ``epochs`` of ``steps`` each.
+    """
 
     def __init__(
-        self, phase: Phase, latents: Latents, model: nn.Module, steps: int, epochs: int
+        self,
+        number: int,
+        phase: Phase,
+        latents: Latents,
+        model: nn.Module,
+        begun: int,
+        epochs: int,
+        steps: int,
     ) -> None:
-        self.phase, self.per_epoch, self.epochs = phase, steps, epochs
-        self.binarizer: Binarizer = phase.binarizer.build(self.progress(0))
-        latents.become(phase.start)
+        self.number, self.phase = number, phase
+        self.begun, self.epochs, self.steps = begun, epochs, steps
+        self.binarizer = self.build(self.progress(0, 0))
         real = [{"params": list(real_parameters(model).values())}]
         wanted = {"binary": (phase.binary, latents.groups()), "real": (phase.real, real)}
         self.optimizers: dict[str, tuple[Scheduled[Optimizer], Optimizer]] = {
-            role: (scheduled, scheduled.optimizer(groups, self.progress(0)))
+            role: (scheduled, scheduled.optimizer(groups, self.now))
             for role, (scheduled, groups) in wanted.items()
             if any(group["params"] for group in groups)
         }
 
+    def progress(self, epoch: int, step: int) -> Progress:
+        """How far the stage has come at a step of an epoch of this phase."""
+        epoch += self.begun
+        return Progress(epoch * self.steps + step, self.epochs * self.steps, epoch, self.epochs)
+
+    def build(self, at: Progress) -> Binarizer:
+        """Return the binarizer of this moment, and remember both."""
+        self.now, self.binarizer = at, self.phase.binarizer.build(at)
+        return self.binarizer
+
     @property
     def modes(self) -> Mapping[str, InferenceMode]:
+        """The ways to judge the network as it stands."""
         return self.binarizer.inference_modes()
 
-    def progress(self, step: int) -> Progress:
-        per_epoch = max(self.per_epoch, 1)
-        return Progress(step, self.epochs * self.per_epoch, step // per_epoch, self.epochs)
+    def go_on_from(self, before: _Stretch) -> None:
+        """Take over the optimizer of the real parameters."""
+        if "real" in self.optimizers:
+            self.optimizers["real"] = (self.phase.real, before.optimizers["real"][1])
+
+    def state(self) -> dict[str, Any]:
+        """What the optimizers remember, by role."""
+        return {role: optimizer.state_dict() for role, (_, optimizer) in self.optimizers.items()}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Let the optimizers remember it."""
+        for role, (_, optimizer) in self.optimizers.items():
+            optimizer.load_state_dict(state[role])
 
     def hyperparameters(self) -> list[Measurement]:
         """The scheduled hyperparameters as they stood at the end of the epoch."""
-        return [
+        binarizer = [
+            Measurement(f"binarizer.{name}", resolve(value, self.now))
+            for name, value in self.phase.binarizer.hyper.items()
+            if callable(value)
+        ]
+        return binarizer + [
             Measurement(f"{role}.{name}", float(group[name]), layer=layer)
             for role, (scheduled, optimizer) in self.optimizers.items()
             for name, value in scheduled.hyper.items()
@@ -270,24 +380,28 @@ class _Selected:
     def __init__(self, select: str) -> None:
         self.best = select == "best"
         self.accuracy = -math.inf
+        self.at: dict[str, int] = {}
         self.state: dict[str, Any] = {}
 
-    def offer(
-        self,
-        training: _Training,
-        modes: Mapping[str, InferenceMode],
-        measured: list[Measurement],
-        at: dict[str, int],
-    ) -> None:
+    def offer(self, training: Training, measured: list[Measurement], at: dict[str, int]) -> None:
         judged = ("accuracy", "validation", training.method.judged)
         accuracy = next(m.value for m in measured if (m.metric, m.split, m.mode) == judged)
         if self.best and accuracy < self.accuracy:
             return
-        self.accuracy, self.modes, self.at = accuracy, modes, at
+        self.accuracy, self.at = accuracy, at
         state = {"model": training.model.state_dict(), "latents": training.latents.state()}
         self.state = copy.deepcopy(state)
 
-    def restore(self, training: _Training) -> tuple[Mapping[str, InferenceMode], dict[str, int]]:
+    def restore(self, training: Training) -> tuple[Mapping[str, InferenceMode], dict[str, int]]:
+        """Bring the network back, and the ways to judge it as they were at the time."""
         training.model.load_state_dict(self.state["model"])
         training.latents.load(self.state["latents"])
-        return self.modes, self.at
+        stretch = training._stretch(self.at["phase"])
+        last = self.at["epoch"] - 1 - training.spans[stretch.number][0]
+        return stretch.build(stretch.progress(last, stretch.steps - 1)).inference_modes(), self.at
+
+    def saved(self) -> dict[str, Any]:
+        return {"accuracy": self.accuracy, "at": self.at, "state": self.state}
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        self.accuracy, self.at, self.state = saved["accuracy"], saved["at"], saved["state"]

@@ -227,12 +227,12 @@ class StudyRunner:
         experiment = self.workbench.prepare(run)
         environment = describe_environment(self.workbench.plugins, self.workbench.device)
         self.store.start_run(entry.run_id, experiment.facts, environment)
-        entry, judged = entry._replace(facts=experiment.facts), experiment.facts["judged"]
+        entry = entry._replace(facts=experiment.facts)
         for measured in experiment.measurements():
             self.store.write(entry.run_id, measured)
             self.observer.epoch_ended(entry, measured)
             if trial is not None:
-                _prune(trial, measured, judged, last=run.epochs)
+                _prune(trial, measured, entry.facts, last=run.epochs)
 
 
 class _PrunedError(Exception):
@@ -246,10 +246,16 @@ def _differences(then: Run, now: Run) -> str:
     return "; ".join(told) or "another data set, network, loss or protocol"
 
 
-def _prune(trial: optuna.Trial, measured: list[Measurement], judged: str, last: int) -> None:
-    """Tell the pruner the accuracy on validation; stop the run if it says so in time."""
+def _prune(
+    trial: optuna.Trial, measured: list[Measurement], facts: Mapping[str, Any], last: int
+) -> None:
+    """Tell the pruner the accuracy on validation; stop the run if it says so in time.
+
+    Phases whose networks are not what the method is after are passed over.
+    """
     for m in measured:
-        if (m.metric, m.split, m.mode) == ("accuracy", "validation", judged):
+        told = (m.metric, m.split, m.mode) == ("accuracy", "validation", facts["judged"])
+        if told and facts["phases"][m.phase]["selectable"]:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # a resumed trial reports its epochs again
                 trial.report(m.value, m.epoch)

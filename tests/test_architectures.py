@@ -102,7 +102,7 @@ def test_glorot(build):
         bound = math.sqrt(6 / (math.prod(kernel) * (inputs + outputs)))
         furthest = layer.weight.abs().max().item()
 
-        assert furthest <= bound
+        assert furthest <= bound * (1 + 1e-6)
         assert furthest >= 0.9 * bound
 
 

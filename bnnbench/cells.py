@@ -1,13 +1,18 @@
-"""A cell: one (task, method) of a study, and how it becomes runs."""
+"""A cell: one (task, method) of a study, and how it becomes runs.
+
+A run that others build on is a cell too, with nothing to tune.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bnnbench.errors import UsageError, suggestion
+from bnnbench.experiments import check_teacher
+from bnnbench.graph import bases
 from bnnbench.runs import Part, Run
 from bnnbench.spaces import Choice, Float, Int, Space
 from bnnbench.studies import Range
@@ -19,7 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cell:
-    """One (task, method) of a study, and how it becomes runs."""
+    """One (task, method) of a study, and how it becomes runs.
+
+    ``bases`` are the cells that it starts from ("start_from") and learns from ("teacher"). A cell
+    with a ``seed`` has one run for all seeds.
+    """
 
     name: str
     study: Study
@@ -29,6 +38,9 @@ class Cell:
     defaults: Mapping[str, Any]
     parts: Mapping[str, Part]
     code: Mapping[str, str]
+    bases: Mapping[str, Cell]
+    select: str
+    seed: int | None = None
 
     @property
     def optuna_name(self) -> str:
@@ -43,10 +55,11 @@ class Cell:
     def run(self, values: Mapping[str, Any], seed: int, *, test: bool) -> Run:
         """Return the run with these hyperparameters instead of the defaults.
 
-        A run that looks at ``test`` is a confirming one, which nothing prunes.
+        A run that looks at ``test`` is a confirming one; only tuning runs are pruned.
         """
         protocol = self.study.protocol
-        prunable = protocol.pruner != "none" and not test
+        prunable = self.spaces and protocol.pruner != "none" and not test
+        seed = seed if self.seed is None else self.seed
         return Run(
             dataset=self.parts["datasets"],
             architecture=self.parts["architectures"],
@@ -55,14 +68,19 @@ class Cell:
             seed=seed,
             epochs=self.task.epochs,
             batch_size=self.task.batch_size,
-            select=protocol.select,
+            select=self.select,
             test=test,
             reestimate=protocol.reestimate,
             probes=self.study.probes,
             judged=self.method.judged,
             pruned_in=self.optuna_name if prunable else "",
             code=self.code,
+            **{key: base.base_run(seed).key for key, base in self.bases.items()},
         )
+
+    def base_run(self, seed: int) -> Run:
+        """Return the run that those of this seed build on."""
+        return self.run({}, seed, test=False)
 
 
 def cells(name: str, study: Study, workbench: Workbench) -> list[Cell]:
@@ -73,7 +91,20 @@ def cells(name: str, study: Study, workbench: Workbench) -> list[Cell]:
     """
     for probe in study.probes:
         workbench.plugins.component("probes", probe)
-    return [_cell(name, study, task, m, workbench) for task in study.tasks for m in study.methods]
+    return [
+        _cell(name, study, task.model_copy(update=bases(method, task)), method, workbench)
+        for task in study.tasks
+        for method in study.methods
+    ]
+
+
+def _base(name: str, study: Study, task: str, run: str, workbench: Workbench) -> Cell:
+    """The cell of one of the study's runs, as a task's methods build on it."""
+    spec = study.runs[run]
+    with _named(f"run {run!r}"):
+        cell = _cell(name, study, spec.on(study.task(task)), spec.as_method(run), workbench)
+    select = spec.select or study.protocol.select
+    return replace(cell, spaces={}, select=select, seed=spec.seed)
 
 
 def _cell(name: str, study: Study, task: Task, method: MethodSpec, workbench: Workbench) -> Cell:
@@ -83,8 +114,13 @@ def _cell(name: str, study: Study, task: Task, method: MethodSpec, workbench: Wo
         kind = "losses" if key == "loss" else f"{key}s"
         with _named(f"task.{key}"):
             parts[kind] = Part(c.name, workbench.complete(kind, c.name, c.hyperparameters))
+    with _named(f"method {method.name!r} on {task.name!r}" if task.teacher else "task.loss"):
+        check_teacher(workbench, task.loss.name, named=bool(task.teacher))
     with _named(f"method {method.name!r}"):
-        return _with_method(name, study, task, method, parts, workbench)
+        cell = _with_method(name, study, task, method, parts, workbench)
+    runs = bases(method, task).items()
+    built_on = {key: _base(name, study, task.name, run, workbench) for key, run in runs}
+    return replace(cell, bases=built_on)
 
 
 @contextmanager
@@ -110,7 +146,8 @@ def _with_method(
     used = [(kind, part.name) for kind, part in parts.items()]
     used += [("probes", probe) for probe in study.probes]
     code = workbench.versions([*used, ("methods", method.component)])
-    return Cell(name, study, task, method, spaces, defaults, parts, code)
+    select = study.protocol.select
+    return Cell(name, study, task, method, spaces, defaults, parts, code, {}, select)
 
 
 def _spaces(method: MethodSpec, workbench: Workbench) -> dict[str, Space]:

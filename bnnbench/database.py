@@ -27,6 +27,13 @@ def parse_url(url: str) -> sa.URL:
     return parsed
 
 
+def checkpoint_folder(url: sa.URL) -> Path:
+    """Return where the files of a database's runs are kept: beside it, or in this folder."""
+    if url.get_backend_name() == "sqlite":
+        return Path(str(url.database)).with_suffix(".checkpoints")
+    return Path("bnnbench.checkpoints")
+
+
 def check_file(url: sa.URL, *, create: bool) -> None:
     """Refuse a path that cannot be an SQLite database, before SQLite makes one there."""
     if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):

@@ -102,16 +102,19 @@ def _reestimate(
 
 
 def weight_bits(views: Mapping[str, Tensor]) -> int:
-    """Return 1 if every filter of every layer takes at most two values, else 32.
+    """Return how many bits a weight has: 1, 2 or 32.
 
-    Measured on the weights themselves, whatever the method says of them. Without binary layers
-    all weights are real: 32.
+    One if every filter of every layer takes at most two values, two if at most four. Measured on
+    the weights themselves, whatever the method says of them. Without binary layers all weights are
+    real: 32.
     """
     if not views:
         return 32
-    for weight in views.values():
-        filters = weight.flatten(1)
-        low, high = filters.amin(1, keepdim=True), filters.amax(1, keepdim=True)
-        if not ((filters == low) | (filters == high)).all():
-            return 32
-    return 1
+    values = max(_values_of_a_filter(weight) for weight in views.values())
+    return 1 if values <= 2 else 2 if values <= 4 else 32
+
+
+def _values_of_a_filter(weight: Tensor) -> int:
+    """The number of different values in the filter that has the most of them."""
+    ordered = weight.flatten(1).sort(1).values
+    return 1 + int((ordered[:, 1:] != ordered[:, :-1]).sum(1).max())

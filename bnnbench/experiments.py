@@ -2,40 +2,60 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bnnbench.errors import BnnbenchError, PluginError, UsageError
+from bnnbench.methods import unchanged
 from bnnbench.plugins import describe
 from bnnbench.spaces import hyperparameters, validate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from torch import nn
 
+    from bnnbench.checkpoints import Checkpoints, Weights
     from bnnbench.interfaces import Dataset, Loss, Probe
-    from bnnbench.measurements import Measurement
     from bnnbench.methods import Method
     from bnnbench.plugins import Plugins
     from bnnbench.runs import Part, Run
     from bnnbench.spaces import Hyperparameter
+    from bnnbench.training import Training
 
 #: parameters that the harness supplies itself
-GIVEN = {"architectures": ("shape", "classes"), "optimizers": ("self", "params")}
+GIVEN = {
+    "architectures": ("shape", "classes"),
+    "losses": ("teacher", "student"),
+    "optimizers": ("self", "params"),
+}
 CROSS = "+"
 
 
 class Workbench:
-    """Builds and trains runs with the components of the plugins; data sets are loaded once."""
+    """Builds and trains runs with the components of the plugins; data sets are loaded once.
 
-    def __init__(self, plugins: Plugins, device: str = "cpu", threads: int | None = None) -> None:
+    ``checkpoints`` holds the weights of the runs that others build on.
+    """
+
+    def __init__(
+        self,
+        plugins: Plugins,
+        device: str = "cpu",
+        threads: int | None = None,
+        checkpoints: Checkpoints | None = None,
+    ) -> None:
         import torch
 
+        from bnnbench.checkpoints import Checkpoints
+
         self.plugins, self.device, self.threads = plugins, device, threads
+        self.checkpoints = checkpoints or Checkpoints("bnnbench.checkpoints")
         self._all_threads = torch.get_num_threads()
         self._datasets: dict[str, Dataset] = {}
+        self._teachers: dict[str, nn.Module] = {}
 
     def factory(self, kind: str, name: str) -> Callable[..., Any]:
         """Return the registered factory, or a cross of "binarizer+optimizer" as a method."""
@@ -93,6 +113,23 @@ class Workbench:
         except Exception as error:  # whatever a plugin's factory may raise
             raise PluginError(f"{part.name} cannot be built: {describe(error)}") from error
 
+    def takes_teacher(self, loss: str) -> bool:
+        """Whether a loss learns from another run."""
+        return "teacher" in inspect.signature(self.factory("losses", loss)).parameters
+
+    def loss(self, run: Run, student: nn.Module, teacher: nn.Module | None) -> Loss:
+        """Return a run's loss, which may hold a teacher and look at the student's layers.
+
+        Raises:
+            UsageError: the loss needs a teacher and there is none, or has no use for one.
+        """
+        check_teacher(self, run.loss.name, named=teacher is not None)
+        taken = inspect.signature(self.factory("losses", run.loss.name)).parameters
+        given = {"teacher": teacher, "student": student}
+        given = {name: network for name, network in given.items() if name in taken}
+        loss: Loss = self.build("losses", run.loss, **given)
+        return loss
+
     def dataset(self, part: Part) -> Dataset:
         """Return a data set, loaded at most once."""
         key = repr((part.name, sorted(part.hyperparameters.items())))
@@ -131,22 +168,59 @@ class Workbench:
             BnnbenchError: in one line, what cannot be loaded or built.
         """
         data = self.dataset(run.dataset)
+        from bnnbench.handover import hand_over
+
+        network, method = self.network(run), self.method(run)
+        if run.start_from:
+            weights = self.checkpoints.weights(run.start_from)
+            hand_over(weights, network, f"run {run.start_from}")
+            method = replace(method, initialize=unchanged)
+        teacher = self._teacher(run.teacher) if run.teacher else None
+        self._set_threads(network, (run.batch_size, *data.shape))
+        return Experiment(
+            run,
+            data,
+            network,
+            method,
+            self.loss(run, network, teacher),
+            [self.plugins.get("probes", name)() for name in run.probes],
+            self.device,
+        )
+
+    def check(self, run: Run, start: Run | None = None, teacher: Run | None = None) -> None:
+        """Build all that a run needs, with fresh networks for the runs that it builds on.
+
+        Raises:
+            BnnbenchError: in one line, what would have failed later.
+        """
+        from bnnbench.handover import check_places
+        from bnnbench.seeds import RandomState
+
+        data = self.dataset(run.dataset)
         if run.batch_size > len(data.train.targets):
             raise UsageError(
                 f"batch_size must be at most the {len(data.train.targets)} training examples"
                 f" of {run.dataset.name!r}, got {run.batch_size}"
             )
         network = self.network(run)
-        self._set_threads(network, (run.batch_size, *data.shape))
-        return Experiment(
-            run,
-            data,
-            network,
-            self.method(run),
-            self.build("losses", run.loss),
-            [self.plugins.get("probes", name)() for name in run.probes],
-            self.device,
-        )
+        self.method(run).spans(run.epochs)
+        if start is not None:
+            check_places(self.network(start).state_dict(), network, "the run that it starts from")
+        taught = self.network(teacher).eval() if teacher is not None else None
+        loss = self.loss(run, network, taught)
+        few = [tensor[:2] for tensor in data.train]
+        with RandomState(0).in_force():
+            loss(network(few[0]), *few)
+
+    def _teacher(self, key: str) -> nn.Module:
+        """The network of a run, as it is judged; each is loaded once."""
+        from bnnbench.handover import as_teacher
+
+        if key not in self._teachers:
+            weights = self.checkpoints.weights(key)
+            fixed = as_teacher(weights, self.network(weights.run))
+            self._teachers[key] = fixed.to(self.device)
+        return self._teachers[key]
 
     def _set_threads(self, network: nn.Module, batch: tuple[int, ...]) -> None:
         """One thread for a small network, whose threads would only wait for each other.
@@ -197,15 +271,36 @@ class Experiment:
             "roles": roles(self.network),
         }
 
-    def measurements(self) -> Iterator[list[Measurement]]:
-        """Train, and yield the measurements of each epoch."""
-        from bnnbench.training import Settings, train
+    def training(self) -> Training:
+        """Return the training; iterate for the measurements of each epoch."""
+        from bnnbench.training import Settings, Training
 
         run = self.run
         settings = Settings(
             run.epochs, run.batch_size, run.seed, run.select, run.test, run.reestimate, self.device
         )
-        return train(self.network, self.method, self.data, self.loss, settings, self.probes)
+        return Training(self.network, self.method, self.data, self.loss, settings, self.probes)
+
+
+def weights(run: Run, training: Training) -> Weights:
+    """Return what a finished training leaves to the runs that build on it."""
+    from bnnbench.checkpoints import Weights
+
+    latents = {f"{name}.weight": latent for name, latent in training.latents.state().items()}
+    judged, at = training.judged, training.selected.at
+    network = training.network()
+    return Weights(run, network, latents, training.method.judged, judged.draws, at["epoch"])
+
+
+def check_teacher(workbench: Workbench, loss: str, *, named: bool) -> None:
+    """Refuse a loss that needs a teacher and has none, or has one and no use for it."""
+    if workbench.takes_teacher(loss) == named:
+        return
+    if named:
+        raise UsageError(f"the loss {loss!r} learns from no teacher; leave the teacher out")
+    raise UsageError(
+        f'the loss {loss!r} learns from a teacher; name one of the study\'s runs, teacher = "NAME"'
+    )
 
 
 _SPLITS = ("train", "validation", "test")

@@ -27,8 +27,9 @@ class Run:
     """One training, described so that two equal descriptions give the same result.
 
     ``judged`` names another inference mode than the method's own to judge it by. ``pruned_in`` is
-    the Optuna study whose pruner may stop the run, which is then nobody else's. ``code`` holds the
-    version of each distribution that a component of the run comes from.
+    the Optuna study whose pruner may stop the run, which is then nobody else's. ``start_from`` and
+    ``teacher`` are the keys of the runs whose weights it begins with and learns from. ``code``
+    holds the version of each distribution that a component of the run comes from.
     """
 
     dataset: Part
@@ -44,11 +45,17 @@ class Run:
     probes: tuple[str, ...] = ("flips",)
     judged: str = ""
     pruned_in: str = ""
+    start_from: str = ""
+    teacher: str = ""
     code: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the description in a form that is equal on every machine."""
-        return json.dumps({"format": FORMAT} | asdict(self), sort_keys=True, separators=(",", ":"))
+        values = {"format": FORMAT} | asdict(self)
+        for name in ("start_from", "teacher"):  # a run that builds on none keeps its old key
+            if not values[name]:
+                del values[name]
+        return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @property
     def key(self) -> str:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from bnnbench.measurements import Measurement
 
 TUNE, CONFIRM = "tune", "confirm"
+BASE = "base"  #: a run that others start from or learn from
 PENDING, RUNNING, DONE = "pending", "running", "done"
 PRUNED, DIVERGED, FAILED = "pruned", "diverged", "failed"
 ENDED = (DONE, PRUNED, DIVERGED, FAILED)
@@ -168,8 +169,8 @@ class Store:
             for row, spec in zip(rows, specs, strict=True)
         ]
 
-    def delete_study(self, name: str) -> None:
-        """Remove a study, and the runs that no other study has."""
+    def delete_study(self, name: str) -> list[str]:
+        """Remove a study and the runs that no other study has; return the keys of these."""
         study_id = self._study_row(name).id
         e, r, m, v = schema.entries, schema.runs, schema.measurements, schema.events
         with self.begin() as connection:
@@ -181,11 +182,14 @@ class Store:
             ]
             connection.execute(sa.delete(v).where(v.c.study_id == study_id))
             connection.execute(sa.delete(e).where(e.c.study_id == study_id))
+            keys: list[str] = []
             for some in _chunks(orphans, 500):
+                keys += connection.execute(sa.select(r.c.key).where(r.c.id.in_(some))).scalars()
                 connection.execute(sa.delete(v).where(v.c.run_id.in_(some)))
                 connection.execute(sa.delete(m).where(m.c.run_id.in_(some)))
                 connection.execute(sa.delete(r).where(r.c.id.in_(some)))
             connection.execute(sa.delete(schema.studies).where(schema.studies.c.id == study_id))
+        return keys
 
     def hold(self, name: str, holder: str, expected: str) -> bool:
         """Make ``holder`` the one process that runs the study, if ``expected`` still is."""
@@ -259,10 +263,21 @@ class Store:
         with self.begin() as connection:
             return [_entry(row) for row in connection.execute(query)]
 
+    def states(self, keys: Iterable[str]) -> dict[str, str]:
+        """Return the states of those of the runs, named by content key, that are known."""
+        r = schema.runs
+        with self.begin() as connection:
+            query = sa.select(r.c.key, r.c.state).where(r.c.key.in_(list(keys)))
+            return {row.key: row.state for row in connection.execute(query)}
+
     def start_run(
-        self, run_id: int, facts: Mapping[str, Any], environment: Mapping[str, Any]
+        self,
+        run_id: int,
+        facts: Mapping[str, Any],
+        environment: Mapping[str, Any],
+        after: int | None = None,
     ) -> None:
-        """Begin a run anew: what an earlier, broken attempt measured is removed."""
+        """Begin a run anew, or go on ``after`` an epoch; what was measured later is removed."""
         key = self._environment(environment)
         m, r = schema.measurements, schema.runs
         values = {
@@ -274,7 +289,8 @@ class Store:
             "error": "",
         }
         with self.begin() as connection:
-            connection.execute(sa.delete(m).where(m.c.run_id == run_id))
+            later = [m.c.epoch > after] if after is not None else []
+            connection.execute(sa.delete(m).where(m.c.run_id == run_id, *later))
             connection.execute(sa.update(r).where(r.c.id == run_id).values(**values))
 
     def write(self, run_id: int, measured: Sequence[Measurement]) -> None:

@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from bnnbench.errors import UsageError, suggestion
+from bnnbench.graph import check_graph
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 
@@ -58,6 +59,8 @@ class Task(_Table):
     loss: Named = Component(name="squared-hinge")
     epochs: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=1)] = 100
+    start_from: str = ""
+    teacher: str = ""
 
     @model_validator(mode="before")
     @classmethod
@@ -90,7 +93,8 @@ class MethodSpec(_Table):
 
     A hyperparameter given here is fixed; the others are searched where they have a search space,
     or, if ``search`` is given, exactly those that it names. ``judged`` names another inference
-    mode than the method's own to tune and select by.
+    mode than the method's own to tune and select by. ``start_from`` and ``teacher`` name runs of
+    the study; left out, the task's count.
     """
 
     name: Annotated[str, Field(pattern=f"^{NAME}$")] = ""
@@ -100,6 +104,8 @@ class MethodSpec(_Table):
     hyperparameters: dict[str, Any] = {}
     search: dict[str, Range | Annotated[list[Any], Field(min_length=1)]] | None = None
     judged: str = ""
+    start_from: str = ""
+    teacher: str = ""
 
     @model_validator(mode="before")
     @classmethod
@@ -112,9 +118,7 @@ class MethodSpec(_Table):
 
     @model_validator(mode="after")
     def _one_way(self) -> MethodSpec:
-        crossed = bool(self.binarizer and self.optimizer)
-        if bool(self.method) == crossed or bool(self.binarizer) != bool(self.optimizer):
-            raise ValueError("name either a method, or a binarizer and an optimizer")
+        _check_one_way(self)
         both = sorted(set(self.hyperparameters) & set(self.search or ()))
         if both:
             raise ValueError(f"a hyperparameter is either fixed or searched, {both[0]!r} is both")
@@ -124,6 +128,52 @@ class MethodSpec(_Table):
     def component(self) -> str:
         """The method's registered name, or "binarizer+optimizer"."""
         return self.method or f"{self.binarizer}+{self.optimizer}"
+
+
+def _check_one_way(spec: MethodSpec | RunSpec) -> None:
+    crossed = bool(spec.binarizer and spec.optimizer)
+    if bool(spec.method) == crossed or bool(spec.binarizer) != bool(spec.optimizer):
+        raise ValueError("name either a method, or a binarizer and an optimizer")
+
+
+class RunSpec(_Table):
+    """A run that others start from or learn from.
+
+    What is left out is the task's: network, loss and its teacher, epochs, batch size. A run that
+    names its own loss has only the teacher that it names too. ``seed`` is one for all the runs that
+    build on it; left out, each has the seed of its own. ``select`` is by default the protocol's.
+    """
+
+    method: str = ""
+    binarizer: str = ""
+    optimizer: str = ""
+    hyperparameters: dict[str, Any] = {}
+    judged: str = ""
+    start_from: str = ""
+    teacher: str = ""
+    architecture: Named | None = None
+    loss: Named | None = None
+    epochs: Annotated[int | None, Field(ge=1)] = None
+    batch_size: Annotated[int | None, Field(ge=1)] = None
+    seed: Annotated[int | None, Field(ge=0)] = None
+    select: Literal["best", "last"] | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> RunSpec:
+        _check_one_way(self)
+        return self
+
+    def as_method(self, name: str) -> MethodSpec:
+        """Return how it is trained, under its name in the study."""
+        given = {key: getattr(self, key) for key in ("method", "binarizer", "optimizer", "judged")}
+        return MethodSpec(name=name, hyperparameters=self.hyperparameters, **given)
+
+    def on(self, task: Task) -> Task:
+        """Return the task with what the run has of its own."""
+        own = {key: getattr(self, key) for key in ("architecture", "loss", "epochs", "batch_size")}
+        teacher = self.teacher or ("" if self.loss else task.teacher)
+        own = {key: value for key, value in own.items() if value is not None}
+        return task.model_copy(update=own | {"teacher": teacher, "start_from": self.start_from})
 
 
 class Protocol(_Table):
@@ -166,6 +216,7 @@ class Study(_Table):
     tasks: Annotated[tuple[Task, ...], Field(min_length=1)]
     protocol: Protocol = Protocol()
     methods: Annotated[tuple[MethodSpec, ...], Field(min_length=1)]
+    runs: dict[Annotated[str, Field(pattern=f"^{NAME}$")], RunSpec] = {}
     probes: tuple[str, ...] = ("flips",)
     published: tuple[Published, ...] = ()
 
@@ -201,6 +252,7 @@ class Study(_Table):
             if published.task and published.task not in tasks:
                 hint = suggestion(published.task, tasks)
                 raise ValueError(f"there is no task {published.task!r} here{hint}")
+        check_graph(self)
         return self
 
     @property
@@ -208,6 +260,10 @@ class Study(_Table):
         """The name of the method that others are compared with; empty if there is none."""
         names = [method.name for method in self.methods]
         return self.protocol.reference or ("real" if "real" in names else "")
+
+    def task(self, name: str) -> Task:
+        """Return the task of this name."""
+        return next(task for task in self.tasks if task.name == name)
 
     def method(self, name: str) -> MethodSpec:
         """Return the method of this name."""
@@ -221,6 +277,7 @@ _TABLES: dict[str, type[_Table]] = {
     "methods": MethodSpec,
     "published": Published,
     "search": Range,
+    "runs": RunSpec,
 }
 
 

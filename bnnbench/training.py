@@ -159,6 +159,12 @@ class Training:
         for probe, saved in zip(self.probes, state["probes"], strict=True):
             probe.load(saved)
 
+    def network(self) -> dict[str, Tensor]:
+        """Return the state of the selected network as it is judged; ask when all is over."""
+        with self.random.in_force():
+            self.latents.project(self.judged.view)
+        return self.model.state_dict()
+
     def _phase(self, epoch: int) -> int:
         """The number of the phase that an epoch, counted from 0, belongs to."""
         return next(number for number, (_, end) in enumerate(self.spans) if epoch < end)
@@ -271,6 +277,7 @@ class Training:
         """The selected network in every inference mode, on validation and, once, on test."""
         self.clock.enter(buckets.EVALUATION)
         modes, at = self.selected.restore(self)
+        self.judged = modes[self.method.judged]
         measured = [
             Measurement("selected_epoch", at["epoch"]),
             Measurement("activation_bits", activation_bits(self.model)),

@@ -8,19 +8,25 @@ its hyperparameters.
 
 from __future__ import annotations
 
+import time
 import traceback
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from bnnbench.buckets import CHECKPOINTS
 from bnnbench.cells import Cell, cells
 from bnnbench.environment import FOREIGN, Neighbours, describe_environment
 from bnnbench.errors import BnnbenchError, StoreError, UsageError
+from bnnbench.experiments import weights
+from bnnbench.graph import START_FROM, TEACHER
+from bnnbench.needs import Need, Wanted, builds_on
 from bnnbench.plugins import describe
 from bnnbench.search import optuna_study, suggest, take
 from bnnbench.store import (
+    BASE,
     CONFIRM,
     DIVERGED,
     DONE,
@@ -39,6 +45,7 @@ if TYPE_CHECKING:
     from bnnbench.experiments import Workbench
     from bnnbench.measurements import Measurement
     from bnnbench.runs import Run
+    from bnnbench.training import Training
 
 
 class Observer(Protocol):
@@ -47,6 +54,9 @@ class Observer(Protocol):
     def run_started(self, entry: Entry) -> None:
         """A run begins."""
 
+    def epochs_skipped(self, entry: Entry, epochs: int) -> None:
+        """A run is taken up after so many epochs."""
+
     def epoch_ended(self, entry: Entry, measured: list[Measurement]) -> None:
         """An epoch's measurements are in the database."""
 
@@ -54,32 +64,40 @@ class Observer(Protocol):
         """A run is over."""
 
 
-class Need(NamedTuple):
-    """What a study still needs of one (task, method)."""
-
-    task: str
-    method: str
-    trials: int
-    confirmations: int
-    epochs: int
-
-
 class StudyRunner:
     """Finishes what is missing of a study; safe to repeat, safe to kill."""
 
-    def __init__(self, store: Store, name: str, workbench: Workbench, observer: Observer) -> None:
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        workbench: Workbench,
+        observer: Observer,
+        checkpoint_every: float = 60.0,
+    ) -> None:
         self.store, self.name, self.workbench, self.observer = store, name, workbench, observer
+        self.checkpoint_every = checkpoint_every
         self.study = store.study(name)
         self.cells = cells(name, self.study, workbench)
         self.protocol = self.study.protocol
 
     def needs(self) -> list[Need]:
-        """Return what is missing, by (task, method)."""
+        """Return what is missing, by (task, method); runs that others build on come first."""
         ended = [e for e in self.store.entries(self.name) if e.state in ENDED]
-        return [
-            self._need(cell, [e for e in ended if (e.task, e.method) == cell.place])
-            for cell in self.cells
-        ]
+        mine = [[e for e in ended if (e.task, e.method) == cell.place] for cell in self.cells]
+        own = [self._need(cell, found) for cell, found in zip(self.cells, mine, strict=True)]
+        wanted = Wanted(self._is_ready)
+        for cell, found, need in zip(self.cells, mine, own, strict=True):
+            there = {e.number for e in found if e.role == CONFIRM}
+            seeds = [seed for seed in self.seeds if seed not in there] if need.confirmations else []
+            for seed in [self.protocol.seed] * bool(need.trials) + seeds:
+                wanted.add(cell, seed)
+        return [*wanted.needs(), *own]
+
+    def _is_ready(self, run: Run) -> bool:
+        """Whether a run that others build on need not be trained."""
+        here = self.workbench.checkpoints.has_weights(run.key)
+        return here and self.store.states([run.key]).get(run.key) == DONE
 
     def _need(self, cell: Cell, ended: list[Entry]) -> Need:
         tuned = [e for e in ended if e.role == TUNE]
@@ -87,7 +105,8 @@ class StudyRunner:
         hopeless = tuned and not trials and all(e.state != DONE for e in tuned)
         seeds = 0 if hopeless else self.protocol.seeds
         confirmed = sum(e.role == CONFIRM for e in ended)
-        return Need(*cell.place, trials, max(0, seeds - confirmed), cell.task.epochs)
+        missing = max(0, seeds - confirmed)
+        return Need(*cell.place, trials, missing, cell.task.epochs, builds_on=builds_on(cell))
 
     def check(self) -> None:
         """Load every data set and build every network and loss once, before anything is trained.
@@ -96,7 +115,14 @@ class StudyRunner:
             BnnbenchError: in one line, what would have failed later.
         """
         for cell in self.cells:
-            self.workbench.prepare(cell.run({}, self.protocol.seed, test=False))
+            self._check(cell)
+
+    def _check(self, cell: Cell) -> None:
+        for base in cell.bases.values():
+            self._check(base)
+        runs = {key: base.base_run(self.protocol.seed) for key, base in cell.bases.items()}
+        run = cell.run({}, self.protocol.seed, test=False)
+        self.workbench.check(run, runs.get(START_FROM), runs.get(TEACHER))
 
     def run(self) -> None:
         """Tune, then confirm. A run that fails is stored with its traceback; the others go on."""
@@ -133,7 +159,7 @@ class StudyRunner:
         run = cell.run(values, self.protocol.seed, test=False)
         entry = self._enter(cell, TUNE, number, run)
         if entry.state not in (DONE, DIVERGED, FAILED, PRUNED):
-            self._train(entry, run, trial if self.protocol.pruner != "none" else None)
+            self._build(cell, entry, run, trial if self.protocol.pruner != "none" else None)
         self._tell(study, trial, entry)
 
     def _tell(self, study: optuna.Study, trial: optuna.Trial, entry: Entry) -> None:
@@ -174,7 +200,34 @@ class StudyRunner:
         run = cell.run(values, seed, test=True)
         entry = self._enter(cell, CONFIRM, seed, run)
         if entry.state not in (DONE, DIVERGED, FAILED):
-            self._train(entry, run, None)
+            self._build(cell, entry, run, None)
+
+    def _build(self, cell: Cell, entry: Entry, run: Run, trial: optuna.Trial | None) -> None:
+        """Train what the run builds on, then the run itself."""
+        for base in cell.bases.values():
+            problem = self._base(base, run.seed)
+            if problem:
+                self.store.end_run(entry.run_id, FAILED, error=problem)
+                self.store.log(self.name, FAILED, f"{entry.label}: {problem}", entry.run_id)
+                self.observer.run_started(entry)
+                self.observer.run_ended(entry, FAILED, problem)
+                return
+        self._train(entry, run, trial)
+
+    def _base(self, cell: Cell, seed: int) -> str:
+        """Let the run be there that others of this seed build on; return what is wrong with it."""
+        run = cell.base_run(seed)
+        entry = self._enter(cell, BASE, run.seed, run)
+        if entry.state == DONE and not self.workbench.checkpoints.has_weights(run.key):
+            self.store.end_run(entry.run_id, PENDING)  # its weights were lost
+            entry = self._entry(entry)
+        if entry.state not in (DONE, DIVERGED, FAILED):
+            self._build(cell, entry, run, None)
+            entry = self._entry(entry)
+        if entry.state == DONE:
+            return ""
+        reason = entry.error.partition("\n")[0]
+        return f"the run {cell.method.name!r} that it builds on {entry.state}: {reason}"
 
     def _enter(self, cell: Cell, role: str, number: int, run: Run) -> Entry:
         entry = self.store.enter(self.name, cell.task.name, cell.method.name, role, number, run)
@@ -215,6 +268,7 @@ class StudyRunner:
         except Exception as failure:  # a plugin may raise anything; the study goes on
             state, message = FAILED, describe(failure)
             error = f"{message}\n{traceback.format_exc()}"
+        self.workbench.checkpoints.forget_training(run.key)
         share = neighbours.foreign_share()
         shared = share is not None and share > FOREIGN
         self.store.end_run(entry.run_id, state, error=error or message, shared=shared)
@@ -223,16 +277,40 @@ class StudyRunner:
         self.observer.run_ended(entry, state, message)
 
     def _written(self, entry: Entry, run: Run, trial: optuna.Trial | None) -> None:
-        """Train, and write each epoch as it comes."""
+        """Train from where the run stands, and write each epoch as it comes."""
         experiment = self.workbench.prepare(run)
         environment = describe_environment(self.workbench.plugins, self.workbench.device)
-        self.store.start_run(entry.run_id, experiment.facts, environment)
-        entry = entry._replace(facts=experiment.facts)
-        for measured in experiment.measurements():
+        training = experiment.training()
+        begun = self._taken_up(entry, run, training)
+        self.store.start_run(entry.run_id, experiment.facts, environment, after=begun)
+        entry, kept = entry._replace(facts=experiment.facts), time.monotonic()
+        self.observer.epochs_skipped(entry, begun or 0)
+        for measured in training:
             self.store.write(entry.run_id, measured)
             self.observer.epoch_ended(entry, measured)
             if trial is not None:
                 _prune(trial, measured, entry.facts, last=run.epochs)
+            due = time.monotonic() - kept >= self.checkpoint_every
+            if due and 0 < training.epoch < run.epochs:
+                with training.clock.within(CHECKPOINTS):
+                    self.workbench.checkpoints.save_training(run, training.state())
+                kept = time.monotonic()
+        if entry.role == BASE:
+            self.workbench.checkpoints.save_weights(weights(run, training))
+
+    def _taken_up(self, entry: Entry, run: Run, training: Training) -> int | None:
+        """Bring a training to where it was broken off; return the epoch, None at the beginning.
+
+        Its measurements up to there must be in the database, and it must not have come to its end.
+        """
+        state = self.workbench.checkpoints.training(run)
+        if state is None:
+            return None
+        known = self.store.value(entry.run_id, "loss", split="train", epoch=state["epoch"])
+        if known is None or self.store.value(entry.run_id, "selected_epoch") is not None:
+            return None
+        training.load(state)
+        return int(state["epoch"])
 
 
 class _PrunedError(Exception):

@@ -14,7 +14,7 @@ from bnnbench.measurements import Measurement
 from bnnbench.plugins import load_plugins
 from bnnbench.runs import Part, Run
 from bnnbench.store import Entry
-from bnnbench.tuning import Need
+from bnnbench.needs import Need
 from bnnbench_plugins.architectures.binarynet import binarynet
 from bnnbench_plugins.architectures.mlp import mlp
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -76,6 +77,29 @@ def test_killed_study_is_finished_by_the_next_run(tmp_path):
     assert {"done"} == {state for *_, state in entries}
     assert 8 == len(entries)
     assert {"COMPLETE"} == {state for found in trials.values() for _, state, _, _ in found}
+
+
+@pytest.mark.slow
+def test_killed_run_is_taken_up_where_its_last_checkpoint_is(tmp_path):
+    """A long run does not begin again; what it gives is what it would have given."""
+    calm, killed = make(tmp_path / "calm", epochs=60), make(tmp_path / "killed", epochs=60)
+    finish(bnnbench("study", "run", "s", cwd=calm))
+    often = ("study", "run", "s", "--checkpoint-every", "0")
+
+    process = bnnbench(*often, cwd=killed)
+    folder = killed / "bnnbench.checkpoints"
+    until = time.monotonic() + 120
+    while not list(folder.glob("*.training.safetensors")) and time.monotonic() < until:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    out = finish(bnnbench(*often, cwd=killed))
+
+    taken_up = re.findall(r"tune trial 0: taken up after epoch (\d+) of 60", out)
+    assert 1 == len(taken_up)
+    assert contents(killed) == contents(calm)
+    assert not list(folder.glob("*"))
 
 
 @pytest.mark.slow

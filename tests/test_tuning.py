@@ -24,6 +24,7 @@ from .conftest import TINY
 
 SILENT = SimpleNamespace(
     run_started=lambda entry: None,
+    epochs_skipped=lambda entry, epochs: None,
     epoch_ended=lambda entry, measured: None,
     run_ended=lambda entry, state, message: None,
 )

@@ -12,6 +12,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bnnbench.checkpoints import Checkpoints
     from bnnbench.store import Store
 
 DEFAULT_STORAGE = "sqlite:///bnnbench.db"
@@ -27,6 +28,24 @@ def storage_option(function: Callable[..., Any]) -> Callable[..., Any]:
         show_default=True,
         help="The database: a path or a URL. [env: BNNBENCH_STORAGE]",
     )(function)
+
+
+def checkpoints_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--checkpoints``, which BNNBENCH_CHECKPOINTS sets too."""
+    return click.option(
+        "--checkpoints",
+        metavar="FOLDER",
+        envvar="BNNBENCH_CHECKPOINTS",
+        help="Where weights are kept. [default: beside the database] [env: BNNBENCH_CHECKPOINTS]",
+    )(function)
+
+
+def checkpoints_of(store: Store, folder: str | None) -> Checkpoints:
+    """Return the checkpoints of a database's runs."""
+    from bnnbench.checkpoints import Checkpoints
+    from bnnbench.database import checkpoint_folder
+
+    return Checkpoints(folder or checkpoint_folder(store.url))
 
 
 def masked(text: str) -> str:

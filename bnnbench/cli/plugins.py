@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bnnbench.cli import Group, Settings
-from bnnbench.errors import UsageError, suggestion
+from bnnbench.errors import BnnbenchError, UsageError, suggestion
 
 if TYPE_CHECKING:
+    from bnnbench.methods import Method, Phase
     from bnnbench.plugins import Component, Plugins
+    from bnnbench.schedules import Scheduled
+
+WIDE = 120  #: columns from which on a table has room for sentences
 
 
 @click.group(cls=Group)
@@ -58,7 +64,7 @@ def show(settings: Settings, name: str) -> None:
     for number, component in enumerate(found):
         if number:
             click.echo()
-        _explain(component)
+        _explain(plugins, component)
 
 
 def _kinds() -> tuple[str, ...]:
@@ -80,7 +86,7 @@ def _named(plugins: Plugins, name: str) -> list[Component]:
     return found
 
 
-def _explain(component: Component) -> None:
+def _explain(plugins: Plugins, component: Component) -> None:
     from bnnbench.plugins import singular
 
     plugin = component.plugin
@@ -93,6 +99,8 @@ def _explain(component: Component) -> None:
         return
     click.echo(_text(target))
     _print_hyperparameters(component)
+    if component.kind == "methods":
+        _print_method(plugins, component.name)
     source = f"{target.__module__}.{getattr(target, '__qualname__', component.name)}"
     click.echo(f"code: {source}")
 
@@ -112,10 +120,114 @@ def _print_hyperparameters(component: Component) -> None:
     found = hyperparameters(component.target, GIVEN.get(component.kind, ()))
     if not found:
         return
-    made = table("hyperparameter", "type", title="")
+    out, made = console(), table("hyperparameter", "type", title="")
     made.add_column("default")
     made.add_column("search space")
+    explained = explanations(component.target) if out.width >= WIDE else {}
+    if explained:
+        made.add_column("meaning", overflow="fold")
     for h in found.values():
         default = "(needed)" if h.required else repr(h.default)
-        made.add_row(h.name, h.type_name, default, str(h.space or "-"))
+        row = (h.name, h.type_name, default, str(h.space or "-"))
+        made.add_row(*row, *([explained.get(h.name, "")] if explained else ()))
+    out.print(made, markup=False)
+
+
+def explanations(component: Any) -> dict[str, str]:
+    """Return what the docstring says of each parameter, read from its section "Args".
+
+    >>> def factory(lr, beta):
+    ...     '''Make one.
+    ...
+    ...     Args:
+    ...         lr: how far
+    ...             a step goes.
+    ...         beta: how steep.
+    ...
+    ...     Raises:
+    ...         ValueError: never.
+    ...     '''
+    >>> explanations(factory)
+    {'lr': 'how far a step goes.', 'beta': 'how steep.'}
+    """
+    _, _, section = (inspect.getdoc(component) or "").partition("Args:\n")
+    section = re.split(r"^\S", section, maxsplit=1, flags=re.MULTILINE)[0]
+    items = re.findall(r"^    (\w+): (.*(?:\n {5,}.*)*)", section, flags=re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in items}
+
+
+def _print_method(plugins: Plugins, name: str) -> None:
+    """The phases of a method with its default hyperparameters, and how it is judged."""
+    from bnnbench.experiments import Workbench
+    from bnnbench.runs import Part
+
+    try:
+        method: Method = Workbench(plugins).build("methods", Part(name))
+        _print_phases(method)
+        _print_modes(method)
+    except BnnbenchError as error:
+        click.echo(f"without values of your own it has no phases: {error}")
+
+
+def _print_phases(method: Method) -> None:
+    from bnnbench.cli.tables import console, table
+
+    made = table("phase", "share of epochs", title="phases, with default hyperparameters")
+    for column in ("computes with", "binary weights moved by", "real parameters moved by"):
+        made.add_column(column, overflow="fold")
+    made.add_column("remarks", overflow="fold")
+    for number, phase in enumerate(method.phases, start=1):
+        made.add_row(
+            f"{number} {phase.name}".strip(),
+            f"{100 * phase.share:.3g} %",
+            *(_built(scheduled) for scheduled in (phase.binarizer, phase.binary, phase.real)),
+            _remarks(phase),
+        )
     console().print(made, markup=False)
+
+
+def _print_modes(method: Method) -> None:
+    from bnnbench.cli.tables import console, table
+
+    made = table("inference mode", "")
+    for name, mode in method.inference_modes().items():
+        told = ["judged with"] if name == method.judged else []
+        told += [f"the mean output of {mode.draws} drawn networks"] if mode.draws > 1 else []
+        made.add_row(name, "; ".join(told))
+    console().print(made, markup=False)
+
+
+def _built(scheduled: Scheduled[Any]) -> str:
+    """What is built, as one would write it, with its schedules.
+
+    >>> from bnnbench.schedules import Linear, Scheduled
+    >>> _built(Scheduled(dict, lr=Linear(1.0, 0.0), momentum=0.9))
+    'dict(lr=Linear(start=1.0, end=0.0), momentum=0.9)'
+    """
+    hyper = ", ".join(f"{name}={_value(value)}" for name, value in scheduled.hyper.items())
+    return f"{_name(scheduled.kind)}({hyper})"
+
+
+def _value(value: Any) -> str:
+    from bnnbench.schedules import PerLayer
+
+    if isinstance(value, PerLayer):
+        return f"{_value(value.value)} x {_name(value.factor)}(layer)"
+    if inspect.isroutine(value) or isinstance(value, functools.partial):
+        return _name(value)
+    return repr(value)
+
+
+def _name(function: Any) -> str:
+    """The name of a function or class, with what it is given beforehand."""
+    if isinstance(function, functools.partial):
+        given = [*map(repr, function.args)]
+        given += [f"{name}={value!r}" for name, value in function.keywords.items()]
+        return f"{_name(function.func)}[{', '.join(given)}]"
+    return str(getattr(function, "__name__", repr(function)))
+
+
+def _remarks(phase: Phase) -> str:
+    told = ["continues the one before"] if phase.continues else []
+    told += [] if phase.selectable else ["not selectable"]
+    return ", ".join(told)

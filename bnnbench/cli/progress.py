@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from bnnbench.measurements import Measurement
+    from bnnbench.needs import Need
     from bnnbench.store import Entry
-    from bnnbench.tuning import Need
 
 
 def observer() -> PlainProgress:
@@ -63,8 +63,8 @@ class PlainProgress:
     @contextmanager
     def watching(self, name: str, needs: Sequence[Need]) -> Iterator[None]:
         """Watch a study that needs so much."""
-        self.runs = sum(need.trials + need.confirmations for need in needs)
-        self.epochs = sum((n.trials + n.confirmations) * n.epochs for n in needs)
+        self.runs = sum(need.runs for need in needs)
+        self.epochs = sum(need.runs * need.epochs for need in needs)
         self.epochs_left = self.epochs
         self.began = time.monotonic()
         click.echo(f"study {name}: {self.runs} runs to do" + busy())
@@ -74,6 +74,13 @@ class PlainProgress:
     def run_started(self, entry: Entry) -> None:
         """Begin a run."""
         self.latest, self.run_began, self.epochs_seen = {}, time.monotonic(), 0
+
+    def epochs_skipped(self, entry: Entry, epochs: int) -> None:
+        """Take up a run that was broken off after so many epochs."""
+        self.epochs_seen = epochs
+        self.epochs_left -= epochs
+        if epochs:
+            self.say(f"{entry.label}: taken up after epoch {epochs} of {entry.run.epochs}")
 
     def epoch_ended(self, entry: Entry, measured: list[Measurement]) -> None:
         """Take the latest accuracy, flip rate and time from an epoch's measurements."""

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bnnbench.cli import Group, Settings
-from bnnbench.cli.options import again, masked, open_store, storage_option
+from bnnbench.cli.options import (
+    again,
+    checkpoints_of,
+    checkpoints_option,
+    masked,
+    open_store,
+    storage_option,
+)
 from bnnbench.errors import IncompleteError, InterruptedStudyError, UsageError
 
 if TYPE_CHECKING:
@@ -69,9 +76,10 @@ def create(
     tuned = [c for c in planned if c.spaces]
     trials = study.protocol.trials * len(tuned)
     runs = trials + study.protocol.seeds * len(planned)
+    built_on = f", beside runs that others build on: {', '.join(study.runs)}" if study.runs else ""
     click.echo(
         f"created study {name!r}: tasks {len(study.tasks)}, methods {len(study.methods)},"
-        f" tuning trials {trials}, seeds {study.protocol.seeds}, runs in all {runs}"
+        f" tuning trials {trials}, seeds {study.protocol.seeds}, runs in all {runs}{built_on}"
     )
     if not study.protocol.trials:
         click.echo("0 trials: nothing is tuned, hyperparameters are as published or as given")
@@ -128,8 +136,16 @@ def _overridden(study: Study, flags: dict[str, Any], where: str) -> Study:
     type=click.IntRange(min=1),
     help="Threads of torch. [default: 1 for a small network, else all]",
 )
+@click.option(
+    "--checkpoint-every",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    help="Seconds between two checkpoints of a long run, from which it is taken up.",
+)
 @click.option("--retry-failed", is_flag=True, help="Train confirming runs that failed once more.")
 @click.option("--take-over", is_flag=True, help="Whoever ran the study before is gone.")
+@checkpoints_option
 @storage_option
 @click.pass_obj
 def run(
@@ -139,6 +155,8 @@ def run(
     plan: bool,
     device: str,
     threads: int | None,
+    checkpoint_every: float,
+    checkpoints: str | None,
     retry_failed: bool,
     take_over: bool,
     storage: str,
@@ -153,9 +171,10 @@ def run(
     from bnnbench.tuning import StudyRunner
 
     store = open_store(storage)
-    workbench = Workbench(load_plugins(settings.blocked), _device(device), threads)
+    kept = checkpoints_of(store, checkpoints)
+    workbench = Workbench(load_plugins(settings.blocked), _device(device), threads, kept)
     watching = observer()
-    runner = StudyRunner(store, name, workbench, watching)
+    runner = StudyRunner(store, name, workbench, watching, checkpoint_every)
     if plan:
         plan_table(name, runner.needs())
         return
@@ -248,8 +267,9 @@ def show(name: str, failed: bool, events: bool, storage: str) -> None:
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--take-over", is_flag=True, help="Whoever ran the study before is gone.")
+@checkpoints_option
 @storage_option
-def delete(name: str, yes: bool, take_over: bool, storage: str) -> None:
+def delete(name: str, yes: bool, take_over: bool, checkpoints: str | None, storage: str) -> None:
     """Delete a study, its trials and the runs that no other study has."""
     from bnnbench.holding import held
     from bnnbench.search import delete_optuna_studies
@@ -262,5 +282,7 @@ def delete(name: str, yes: bool, take_over: bool, storage: str) -> None:
         click.confirm(f"Delete study {name!r} with its {count} runs?", abort=True)
     with held(store, name, take_over=take_over):
         delete_optuna_studies(store, name)
-        store.delete_study(name)
+        kept = checkpoints_of(store, checkpoints)
+        for key in store.delete_study(name):
+            kept.forget(key)
     click.echo(f"deleted study {name!r}, {count} runs")

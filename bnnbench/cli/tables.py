@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from bnnbench.needs import Need
     from bnnbench.results import Results, Row, Spread
     from bnnbench.store import Entry, StudySummary
-    from bnnbench.tuning import Need
 
 
 def console() -> Console:
@@ -129,12 +129,22 @@ def _published(row: Row, published: Any) -> str:
 
 
 def plan_table(name: str, needs: Sequence[Need]) -> None:
-    """Print what a study still needs."""
-    made = table("task", "method", "trials", "confirmations", "epochs", title=f"plan of {name}")
+    """Print what a study still needs, in the order in which it is trained."""
+    made = table("task", "method or run", "trials", "confirmations", title=f"plan of {name}")
+    based = any(need.bases or need.reused or need.builds_on for need in needs)
+    if based:
+        for column in ("base runs", "reused"):
+            made.add_column(column, justify="right")
+    made.add_column("epochs", justify="right")
+    if based:
+        made.add_column("builds on")
     for need in needs:
-        made.add_row(*map(str, need))
-    console().print(made)
-    runs = sum(need.trials + need.confirmations for need in needs)
+        counts = (need.trials, need.confirmations, *([need.bases, need.reused] if based else []))
+        made.add_row(
+            need.task, need.method, *map(str, (*counts, need.epochs)), ", ".join(need.builds_on)
+        )
+    console().print(made, markup=False)
+    runs = sum(need.runs for need in needs)
     click.echo(f"{runs} runs are missing" if runs else "nothing is missing")
 
 

@@ -7,7 +7,9 @@ nothing, its public script centers each pixel, BNN has [-1, 1].
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from annotated_types import Ge, Le
 
 from bnnbench.downloads import Source, downloads, path_of
 from bnnbench.interfaces import Dataset, Split
@@ -37,22 +39,27 @@ SOURCE = Source(
 
 
 @downloads(SOURCE)
-def mnist(*, preprocessing: Preprocessing = "unit") -> Dataset:
+def mnist(
+    *,
+    train: Annotated[int, Ge(1), Le(50_000)] = 50_000,
+    preprocessing: Preprocessing = "unit",
+) -> Dataset:
     """Return MNIST; inputs are float32 (n, 1, 28, 28).
 
     Args:
+        train: the first so many of the 50,000 training images, for short studies.
         preprocessing: "unit" is x/255, "signed" x/127.5 - 1, "centered" x/255 minus each pixel's
-            mean over the 50,000 training images (the published script means over 60,000).
+            mean over the training images (the published script means over all 60,000).
 
     Raises:
         DataError: a file is missing or damaged.
     """
     images, labels = _split("train")
     test_images, test_labels = _split("t10k")
-    train_images, validation_images = images[:-VALIDATION], images[-VALIDATION:]
+    train_images, validation_images = images[:-VALIDATION][:train], images[-VALIDATION:]
     mean = train_images.sum(0) / (255 * len(train_images)) if preprocessing == "centered" else None
     return Dataset(
-        train=Split(_scaled(train_images, preprocessing, mean), labels[:-VALIDATION]),
+        train=Split(_scaled(train_images, preprocessing, mean), labels[:-VALIDATION][:train]),
         validation=Split(_scaled(validation_images, preprocessing, mean), labels[-VALIDATION:]),
         test=Split(_scaled(test_images, preprocessing, mean), test_labels),
         classes=10,

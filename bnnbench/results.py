@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from bnnbench.store import CONFIRM, DONE, TUNE, Entry, Store
+from bnnbench.store import BASE, CONFIRM, DONE, TUNE, Entry, Store
 
 if TYPE_CHECKING:
     from bnnbench.studies import MethodSpec, Published, Study
@@ -88,6 +88,18 @@ class Row:
     published: Sequence[Published] = field(default=())
 
 
+class Base(NamedTuple):
+    """A run that others start from or learn from: ``used_by`` says which and as what.
+
+    ``validation`` is its accuracy in percent, at the selected epoch in the judged mode; a run of
+    this kind never looks at the test split.
+    """
+
+    entry: Entry
+    validation: float | None
+    used_by: Sequence[str]
+
+
 class Results:
     """The runs of a study and what was measured in them."""
 
@@ -133,6 +145,34 @@ class Results:
             if (entry.role, entry.state) == (role, DONE)
             for curve in by_run.get(entry.run_id, [])
         ]
+
+    def bases(self) -> list[Base]:
+        """Return the runs that others build on, in the order in which they were made."""
+        values = {
+            (curve.entry.run_id, curve.mode): dict(zip(curve.epochs, curve.values, strict=True))
+            for curve in self.curves("accuracy", role=BASE, split="validation", layer="")
+        }
+        selected = {c.entry.run_id: c.values[0] for c in self.curves("selected_epoch", role=BASE)}
+        return [
+            Base(
+                entry,
+                values.get((entry.run_id, entry.facts.get("judged", "")), {}).get(
+                    selected.get(entry.run_id)
+                ),
+                self._used_by(entry),
+            )
+            for entry in self.entries
+            if entry.role == BASE
+        ]
+
+    def _used_by(self, base: Entry) -> list[str]:
+        used = {
+            f"{key} of {entry.method}": None
+            for key in ("start_from", "teacher")
+            for entry in self.entries
+            if getattr(entry.run, key) == base.run.key
+        }
+        return list(used)
 
     def rows(self) -> list[Row]:
         """Return the table of results: for each task and method, a line for each inference mode."""

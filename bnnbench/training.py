@@ -401,9 +401,9 @@ class _Selected:
 
     def restore(self, training: Training) -> tuple[Mapping[str, InferenceMode], dict[str, int]]:
         """Bring the network back, and the ways to judge it as they were at the time."""
+        stretch = training._stretch(self.at["phase"])  # its optimizers may change the latents
         training.model.load_state_dict(self.state["model"])
         training.latents.load(self.state["latents"])
-        stretch = training._stretch(self.at["phase"])
         last = self.at["epoch"] - 1 - training.spans[stretch.number][0]
         return stretch.build(stretch.progress(last, stretch.steps - 1)).inference_modes(), self.at
 

@@ -21,6 +21,15 @@ def register_methods(register: Register) -> None:
     register("ste", "bnnbench_plugins.ste:ste")
     register("binaryconnect", "bnnbench_plugins.binaryconnect:binaryconnect")
     register("bop", "bnnbench_plugins.bop:bop")
+    register("bop2", "bnnbench_plugins.bop2:bop2")
+    register("xnor", "bnnbench_plugins.xnor:xnor")
+    register("two-step", "bnnbench_plugins.twostep:two_step")
+    register("ternary", "bnnbench_plugins.ternary:ternary")
+    register("bmd", "bnnbench_plugins.bmd:bmd")
+    register("relaxed", "bnnbench_plugins.bnew:relaxed")
+    register("bnew", "bnnbench_plugins.bnew:bnew")
+    register("proxquant", "bnnbench_plugins.proxquant:proxquant")
+    register("frozen-random", "bnnbench_plugins.frozen:frozen_random")
 
 
 @hookimpl
@@ -30,6 +39,15 @@ def register_binarizers(register: Register) -> None:
     register("sign-hardtanh", "bnnbench_plugins.binarizers:SignHardTanh")
     register("stochastic", "bnnbench_plugins.binarizers:Stochastic")
     register("latentless", "bnnbench_plugins.bop:Latentless")
+    register("quadratic", "bnnbench_plugins.binarizers:Quadratic")
+    register("swish", "bnnbench_plugins.binarizers:Swish")
+    register("ede", "bnnbench_plugins.binarizers:EDE")
+    register("reste", "bnnbench_plugins.binarizers:ReSTE")
+    register("scaled", "bnnbench_plugins.xnor:Scaled")
+    register("ternary", "bnnbench_plugins.ternary:Ternary")
+    register("relaxed", "bnnbench_plugins.bnew:Relaxed")
+    register("tanh", "bnnbench_plugins.bmd:Tanh")
+    register("tanh-gradient", "bnnbench_plugins.bmd:TanhGradient")
 
 
 @hookimpl
@@ -37,6 +55,12 @@ def register_optimizers(register: Register) -> None:
     register("clipped-adam", "bnnbench_plugins.optimizers:ClippedAdam")
     register("clipped-sgd", "bnnbench_plugins.optimizers:ClippedSGD")
     register("bop", "bnnbench_plugins.bop:Bop")
+    register("bop2", "bnnbench_plugins.bop2:Bop2")
+    register("centred-adam", "bnnbench_plugins.xnor:CentredAdam")
+    register("bnew", "bnnbench_plugins.bnew:Bnew")
+    register("prox-adam", "bnnbench_plugins.proxquant:ProxAdam")
+    register("mirror-tanh", "bnnbench_plugins.bmd:MirrorTanh")
+    register("frozen", "bnnbench_plugins.frozen:Frozen")
 
 
 @hookimpl
@@ -55,6 +79,9 @@ def register_datasets(register: Register) -> None:
 def register_losses(register: Register) -> None:
     register("squared-hinge", "bnnbench_plugins.losses:squared_hinge")
     register("cross-entropy", "bnnbench_plugins.losses:cross_entropy")
+    register("distribution", "bnnbench_plugins.distillation:distribution")
+    register("hinton", "bnnbench_plugins.distillation:hinton")
+    register("attention", "bnnbench_plugins.distillation:attention")
 
 
 @hookimpl

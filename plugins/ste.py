@@ -10,19 +10,24 @@ that of hard tanh.
 stored: w in [-1, 1]    computed with: sign w    moved by: Adam, clip    judged with: sign w
 source: the public Theano code; the 1e-3 -> 3e-7 of its CIFAR-10 script
 departs from the text: the mask 1{|w| <= 1} on the weights' gradient is off by default, as in the
-public code, which clips instead; ``lr_scale = "none"`` drops S.
+public code, which clips instead. ``lr = 1e-2``, ``decay = "linear"`` and ``lr_scale = "none"`` make
+the STE of the BNEW programs, which clip before the next step instead of after this one.
+tune: lr; gradient where latents saturate
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from bnnbench.methods import Method, Phase
-from bnnbench.schedules import Geometric, PerLayer, Scheduled
+from bnnbench.schedules import Geometric, Linear, PerLayer, Scheduled
 from bnnbench.spaces import Choice
 from bnnbench_plugins.binarizers import Sign, SignHardTanh
 from bnnbench_plugins.binaryconnect import inverse_glorot, one, uniform
 from bnnbench_plugins.optimizers import ClippedAdam, LearningRate, LearningRateEnd, adam
+
+if TYPE_CHECKING:
+    from bnnbench.schedules import Schedule
 
 
 def ste(
@@ -33,6 +38,7 @@ def ste(
         Literal["identity", "hardtanh"], Choice("identity", "hardtanh")
     ] = "identity",
     lr_scale: Literal["glorot", "none"] = "glorot",
+    decay: Literal["geometric", "linear"] = "geometric",
 ) -> Method:
     """Train with the straight-through estimator.
 
@@ -41,8 +47,10 @@ def ste(
         lr_end: where the learning rate goes (3e-7).
         gradient: what the latent is handed: the gradient as it is, or masked where |w| > 1.
         lr_scale: per layer, S = 1/c ("glorot") or 1 ("none").
+        decay: the learning rate falls by the same factor each epoch to lr_end (the public code), or
+            linearly to 0 (the BNEW programs).
     """
-    schedule = Geometric(lr, lr_end)
+    schedule: Schedule = Geometric(lr, lr_end) if decay == "geometric" else Linear(lr, 0.0)
     phase = Phase(
         binarizer=Scheduled(Sign if gradient == "identity" else SignHardTanh),
         binary=Scheduled(

@@ -20,6 +20,7 @@ def register_figures(register: Register) -> None:
     """Register the figures in the order in which they stand in the report."""
     register("test-accuracy", "bnnbench_reports.figures.scores:scores_figure")
     register("accuracy", "bnnbench_reports.figures.accuracy:accuracy_figure")
+    register("relaxation", "bnnbench_reports.figures.relaxation:relaxation_figure")
     register("loss", "bnnbench_reports.figures.loss:loss_figure")
     register("flips", "bnnbench_reports.figures.flips:flips_figure")
     register("flips-by-layer", "bnnbench_reports.figures.layers:layers_figure")

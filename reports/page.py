@@ -88,6 +88,7 @@ def facts(results: Results) -> dict[str, Any]:
         "roles": records.roles(results),
         "environments": records.environments(results),
         "runs": records.runs_table(results),
+        "bases": records.bases_table(results),
         "commands": commands(results),
         "requirements": requirements(results),
         "protocol": study.protocol,

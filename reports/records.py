@@ -151,6 +151,27 @@ def runs_table(results: Results) -> Table:
     return Table(columns, lines, frozenset({2, 3, 5}))
 
 
+def bases_table(results: Results) -> Table:
+    """Return every run that others start from or learn from."""
+    lines = [
+        (
+            entry.task,
+            entry.method,
+            str(entry.number),
+            NONE if base.validation is None else f"{base.validation:.2f}",
+            judged_mode(entry) or NONE,
+            ", ".join(base.used_by) or NONE,
+            wall(entry),
+            entry.state,
+            entry.run.key,
+        )
+        for base in results.bases()
+        for entry in [base.entry]
+    ]
+    columns = ["task", "run", "seed", "validation accuracy, %", "judged with", "used as"]
+    return Table([*columns, "wall time, s", "state", "key"], lines, frozenset({2, 3, 6}))
+
+
 def wall(entry: Entry) -> str:
     """Return a run's seconds from its start to its end."""
     if entry.started_at is None or entry.finished_at is None:

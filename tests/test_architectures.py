@@ -10,12 +10,15 @@ from torch import nn
 
 from bnnbench.errors import UsageError
 from bnnbench.layers import BinaryActivation, activation_bits, binary_layers, real_parameters
+from bnnbench.schedules import Progress
 from bnnbench.spaces import validate
-from bnnbench_plugins.architectures.activations import activation_layer
+from bnnbench_plugins.architectures.activations import RPReLU, RSign, activation_layer
 from bnnbench_plugins.architectures.binarynet import binarynet
 from bnnbench_plugins.architectures.mlp import mlp
 
 SMALL = {"shape": (1, 8, 8), "classes": 3}
+REAL = ["relu", "hardtanh", "rprelu"]
+ONE_BIT = ["sign", "quadratic", "swish", "ede", "reste", "rsign"]
 
 
 def order(model):
@@ -55,7 +58,7 @@ def test_order_of_binarynet():
 
 
 @pytest.mark.parametrize("build", [mlp, binarynet])
-@pytest.mark.parametrize("activation", ["relu", "hardtanh", "sign"])
+@pytest.mark.parametrize("activation", [*REAL, *ONE_BIT])
 def test_outputs(build, activation):
     """Inputs (batch, *shape) become outputs (batch, classes), and every weight has a gradient."""
     model = build(**SMALL, width=4, activation=activation, dropout=0.1)
@@ -65,7 +68,7 @@ def test_outputs(build, activation):
 
     assert outputs.shape == (5, 3)
     assert all(p.grad is not None for p in model.parameters())
-    assert (1 if activation == "sign" else 32) == activation_bits(model)
+    assert (1 if activation in ONE_BIT else 32) == activation_bits(model)
 
 
 @pytest.mark.parametrize(("build", "layers"), [(mlp, 4), (binarynet, 9)])
@@ -139,15 +142,105 @@ def test_binarynet_accepts(shape, padding):
 def test_activations():
     """ "sign" is of one bit with the gradient of hard tanh; the others are torch's own."""
     x = torch.tensor([-2.0, -0.5, 0.0, 2.0], requires_grad=True)
-    layer = activation_layer("sign")
+    layer = activation_layer("sign", 4)
     y = layer(x)
     y.sum().backward()
 
     assert isinstance(layer, BinaryActivation)
     assert [-1, -1, 1, 1] == y.tolist()
     assert [0, 1, 1, 0] == x.grad.tolist()
-    assert isinstance(activation_layer("relu"), nn.ReLU)
-    assert isinstance(activation_layer("hardtanh"), nn.Hardtanh)
+    assert isinstance(activation_layer("relu", 4), nn.ReLU)
+    assert isinstance(activation_layer("hardtanh", 4), nn.Hardtanh)
+
+
+@pytest.mark.parametrize("name", ONE_BIT)
+def test_one_bit(name):
+    """Activations of one bit have two values, +1 for 0, whatever stands for their gradient."""
+    y = activation_layer(name, 3)(torch.tensor([[-2.0, 0.0, 0.5], [-0.1, 2.0, -0.0]]))
+
+    assert [[-1, 1, 1], [-1, 1, 1]] == y.tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "early", "late"),
+    [
+        ("quadratic", (2, 1, 0), (2, 1, 0)),
+        ("swish", (5, 5 * (1 - 1.25 * math.tanh(1.25)) / math.cosh(1.25) ** 2, None), None),
+        ("rsign", (2, 1, 0), (2, 1, 0)),
+        ("ede", (1, 1 - math.tanh(0.05) ** 2, 1 - math.tanh(0.1) ** 2), (10, None, 0)),
+        ("reste", (1, 1, 1), (0.1 ** (1 / 3) / 0.1, 0.5 ** (-2 / 3) / 3, 1 / 3)),
+    ],
+)
+def test_gradients_of_activations(name, early, late):
+    """The gradients at 0, 1/2 and 1 at the beginning and at the end; two of them are scheduled."""
+    layer = activation_layer(name, 3)
+    one_bit = next(m for m in layer.modules() if isinstance(m, BinaryActivation))
+    assert (one_bit.scheduled is not None) == (name in ("ede", "reste"))
+    for at, expected in ((Progress(0, 400, 0, 400), early), (Progress(0, 1, 10**9, 10**9), late)):
+        one_bit.follow(at)
+        x = torch.tensor([[0.0, 0.5, 1.0]], dtype=torch.float64, requires_grad=True)
+        layer.double()(x).sum().backward()
+        for slope, value in zip(x.grad[0].tolist(), expected or (), strict=False):
+            assert value is None or slope == pytest.approx(value, rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (5, 3, 4, 2)])
+def test_rsign(shape):
+    """The learned bias of a channel is added before the sign, and is given the gradient there."""
+    layer, x = RSign(3), torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    (b,) = layer.parameters()
+    assert [0, 0, 0] == b.tolist()
+    with torch.no_grad():
+        b.copy_(torch.tensor([0.5, 0.0, -0.5]))
+
+    y = layer(x)
+    y.sum().backward()
+
+    shifted = torch.stack([x[:, 0] + 0.5, x[:, 1], x[:, 2] - 0.5], dim=1)
+    assert y.equal(torch.where(shifted >= 0, 1.0, -1.0))
+    slopes = (2 - 2 * shifted.abs()).clamp_min(0)
+    torch.testing.assert_close(b.grad, slopes.transpose(0, 1).flatten(1).sum(1))
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (5, 3, 4, 2)])
+def test_rprelu(shape):
+    """A bias, a slope below 0 and a bias, all learned for each channel; real-valued."""
+    layer, x = RPReLU(3), torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    before, slope, after = layer.parameters()
+    assert [[0] * 3, [0.25] * 3, [0] * 3] == [p.tolist() for p in (before, slope, after)]
+    with torch.no_grad():
+        for p, values in ((before, [0.5, 0, -0.5]), (slope, [0.1, 0.2, 0.3]), (after, [1, 2, 3])):
+            p.copy_(torch.tensor(values))
+
+    y = layer(x)
+
+    for channel in range(3):
+        shifted = x[:, channel] + (0.5, 0, -0.5)[channel]
+        bent = torch.where(shifted > 0, shifted, (0.1, 0.2, 0.3)[channel] * shifted)
+        torch.testing.assert_close(y[:, channel], bent + channel + 1)
+
+
+@pytest.mark.parametrize(
+    ("build", "given", "sizes"),
+    [
+        (mlp, {"depth": 2, "width": 4}, [4, 4]),
+        (binarynet, {"width": 4, "dense": 6}, [4, 4, 8, 8, 16, 16, 6, 6]),
+    ],
+)
+@pytest.mark.parametrize(
+    ("activation", "names"), [("rsign", ["0.b"]), ("rprelu", ["0.b", "1.weight", "2.b"])]
+)
+def test_learned_activations(build, given, sizes, activation, names):
+    """Each channel of each hidden layer has its own; none is among the binary weights."""
+    model = build(**SMALL, **given, activation=activation)
+    learned = {name: p.numel() for name, p in real_parameters(model).items() if activation in name}
+
+    assert learned == {
+        f"{activation}{number}.{name}": size
+        for number, size in enumerate(sizes, start=1)
+        for name in names
+    }
+    assert set(binary_layers(build(**SMALL, **given))) == set(binary_layers(model))
 
 
 @pytest.mark.parametrize(

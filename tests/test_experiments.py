@@ -11,10 +11,10 @@ from bnnbench.cli.progress import PlainProgress
 from bnnbench.errors import UsageError
 from bnnbench.experiments import Workbench, operations, roles
 from bnnbench.measurements import Measurement
+from bnnbench.needs import Need
 from bnnbench.plugins import load_plugins
 from bnnbench.runs import Part, Run
 from bnnbench.store import Entry
-from bnnbench.needs import Need
 from bnnbench_plugins.architectures.binarynet import binarynet
 from bnnbench_plugins.architectures.mlp import mlp
 

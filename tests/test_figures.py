@@ -7,10 +7,11 @@ import math
 import numpy as np
 import pytest
 
+from bnnbench.measurements import Measurement
 from bnnbench.results import Results
 from bnnbench.store import Store
 from bnnbench_reports.colours import COLOURS, GREY, looks
-from bnnbench_reports.figures import accuracy, flips, layers, loss, scores, times
+from bnnbench_reports.figures import accuracy, flips, layers, loss, relaxation, scores, times
 from bnnbench_reports.figures.drawing import count_of, plain, positive
 
 from .small_study import enter, fill, record, study
@@ -18,6 +19,7 @@ from .small_study import enter, fill, record, study
 FIGURES = [
     scores.scores_figure,
     accuracy.accuracy_figure,
+    relaxation.relaxation_figure,
     loss.loss_figure,
     flips.flips_figure,
     layers.layers_figure,
@@ -25,9 +27,31 @@ FIGURES = [
 ]
 
 
+PHASES = [
+    {"name": "relax", "first": 1, "last": 1, "selectable": False},
+    {"name": "", "first": 2, "last": 2, "selectable": False},
+    {"name": "<lock>", "first": 3, "last": 3, "selectable": True},
+]
+RELAXED = {1: (70.0, 71.0), 2: (74.0, 76.0)}  # epoch: validation accuracy of seed 1 and 2
+
+
+def relax(store: Store, method: str, modes: tuple[str, ...] = ("relaxed",)) -> None:
+    """Give a method's runs accuracies in more modes, for the epochs before the lock."""
+    for entry in store.entries("s", method=method):
+        for mode in modes:
+            store.write(
+                entry.run_id,
+                [
+                    Measurement("accuracy", by_seed[entry.number - 1], epoch, "validation", mode)
+                    for epoch, by_seed in RELAXED.items()
+                ],
+            )
+
+
 @pytest.fixture
 def results(store: Store) -> Results:
     fill(store)
+    relax(store, "ste")
     return Results(store, "s")
 
 
@@ -91,6 +115,51 @@ def test_flips_and_loss(results):
 
     assert np.allclose([0.1 * 20 / 28, 0.05 * 20 / 28, 0.1 / 3 * 20 / 28], bundle.mean)
     assert np.allclose([1, 1 / 2, 1 / 3], curve.mean)
+
+
+def test_relaxed_beside_binary(store):
+    """Only a method with both modes is there; each mode has its own epochs, rows are seeds."""
+    store.create_study("s", study(), "", "0")
+    for seed, value in enumerate((80.0, 84.0), start=1):
+        record(store, "ste", seed, {"binary": value}, facts={"phases": PHASES})
+        record(store, "bop", seed, {"binary": value})
+        record(store, "real", seed, {"real": value}, judged="real")
+    relax(store, "ste")
+    relax(store, "bop", ("real",))  # as ste's latents: not what it computes with
+    relax(store, "real")  # without a binary mode there is nothing to compare
+
+    (pair,) = relaxation.info(Results(store, "s"))
+
+    assert ("t", "ste", (1, 2)) == (pair.binary.task, pair.binary.method, pair.binary.seeds)
+    assert ("relaxed", "binary") == (pair.relaxed.mode, pair.binary.mode)
+    assert [1, 2] == pair.relaxed.epochs.tolist()
+    assert [[70, 74], [71, 76]] == pair.relaxed.values.tolist()
+    assert [70.5, 75] == pair.relaxed.mean.tolist()
+    assert [1, 2, 3] == pair.binary.epochs.tolist()
+    assert [[78, 79, 80], [82, 83, 84]] == pair.binary.values.tolist()
+    assert ((2, "phase 2"), (3, "<lock>")) == pair.starts
+
+
+def test_relaxed_and_binary_are_told_apart(store):
+    """Binary is solid, relaxed dotted, seeds are thin; lines stand where the phases begin."""
+    store.create_study("s", study(), "", "0")
+    for method in ("ste", "bop"):
+        for seed in (1, 2):
+            record(store, method, seed, {"binary": 80.0}, facts={"phases": PHASES})
+        relax(store, method)
+
+    drawing = relaxation.relaxation_figure(Results(store, "s")).drawing
+
+    legend = [(t.name, t.line.dash) for t in drawing.data if t.showlegend is None]
+    assert [("binary weights", "solid"), ("relaxed weights", "dot")] == legend
+    drawn = [(t.line.dash, t.line.width) for t in drawing.data if t.yaxis == "y2"]
+    assert [("dot", 1), ("dot", 1), ("dot", 2.5)] == drawn[:3]
+    assert [("solid", 1), ("solid", 1), ("solid", 2.5)] == drawn[3:]
+    assert [1.5, 2.5] * 2 == [shape.x0 for shape in drawing.layout.shapes]
+    assert ["x", "x", "x2", "x2"] == [shape.xref for shape in drawing.layout.shapes]
+    texts = [note.text for note in drawing.layout.annotations]
+    assert ["ste", "bop"] == texts[:2]
+    assert ["phase 2", "&lt;lock&gt;"] * 2 == texts[2:]
 
 
 def test_flips_by_layer(results):

@@ -13,6 +13,7 @@ from bnnbench.errors import UsageError
 from bnnbench.experiments import Workbench
 from bnnbench.handover import as_teacher, check_places, hand_over
 from bnnbench.plugins import load_plugins
+from bnnbench.results import Results
 from bnnbench.runs import Part, Run
 from bnnbench.store import BASE, CONFIRM, DONE, FAILED
 from bnnbench.studies import parse_study
@@ -245,6 +246,20 @@ def test_the_teacher_is_fixed_and_answers_as_it_is_judged(store, workbench):
     assert {-1.0, 1.0} == set(fixed.get_parameter("dense1.weight").unique().tolist())
     with pytest.raises(UsageError, match="a teacher is one network"):
         as_teacher(weights._replace(draws=10, judged="ensemble"), workbench.network(entry.run))
+
+
+def test_bases_are_shown(store, workbench):
+    """Which run, its validation accuracy as it is judged, who builds on it; no test accuracy."""
+    run(store, study(GRAPH), workbench)
+
+    found = Results(store, "g").bases()
+
+    assert [("before", 1), ("before", 2)] == [(b.entry.method, b.entry.number) for b in found]
+    for base in found:
+        assert ["start_from of ste", "start_from of bop"] == base.used_by
+        last = store.value(base.entry.run_id, "accuracy", split="validation", mode="real", epoch=3)
+        assert last == base.validation
+        assert store.value(base.entry.run_id, "accuracy", split="test", mode="real") is None
 
 
 WRONG = {

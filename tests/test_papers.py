@@ -143,13 +143,16 @@ def test_real():
 
 @pytest.mark.parametrize("gradient", ["identity", "hardtanh"])
 @pytest.mark.parametrize("lr_scale", ["glorot", "none"])
-def test_ste(gradient, lr_scale):
+@pytest.mark.parametrize("decay", ["geometric", "linear"])
+def test_ste(gradient, lr_scale, decay):
     """The STE moves as algorithm 1 of BNN says, with either gradient, and computes with signs."""
-    watched = watch(ste(lr=5e-2, lr_end=1e-3, gradient=gradient, lr_scale=lr_scale))
+    watched = watch(ste(lr=5e-2, lr_end=1e-3, gradient=gradient, lr_scale=lr_scale, decay=decay))
 
     def rule(w, g, state, layer, t):
         S = 1 / c_of(layer) if lr_scale == "glorot" else 1.0
         lr = decayed(5e-2, 1e-3, t)
+        if decay == "linear":
+            lr = 5e-2 * (1 - t / (EPOCHS * STEPS - 1))
         return ste_rule.step(w, g, state, lr=lr, S=S, hardtanh=gradient == "hardtanh")
 
     moves_as(watched, rule)
@@ -248,23 +251,54 @@ def test_draws_follow_the_hard_sigmoid(scale):
         assert abs(count - n * p) <= 5 * (n * p * (1 - p)) ** 0.5
 
 
-@pytest.mark.parametrize(("gamma", "tau"), [(0.2, 0.1), (0.5, 0.0), (1e-2, 1e-3)])
+@pytest.mark.parametrize(
+    ("gamma", "tau", "rescale"),
+    [
+        *[(0.2, 0.1, False), (0.5, 0.0, False), (1e-2, 1e-3, False)],
+        *[(1.2e-5, 8e-4, True), (3e-5, 0.0, True), (1e-3, 1e-5, True)],
+    ],
+)
 @pytest.mark.parametrize("stages", [1, 3, 5])
-def test_bop(gamma, tau, stages):
-    """Bop flips as algorithm 1 says, with a gamma that decays by stages; others follow Adam."""
-    watched = watch(bop(gamma=gamma, tau=tau, stages=stages, real_lr=1e-2))
+def test_bop(gamma, tau, rescale, stages):
+    """Bop flips as algorithm 1 says, with a gamma that decays by stages; others follow Adam.
+
+    Rescaled, gamma times the steps and tau by the root of gamma are those of 500 000 steps.
+    """
+    watched = watch(bop(gamma=gamma, tau=tau, stages=stages, real_lr=1e-2, rescale=rescale))
 
     def rule(w, g, state, layer, t):
-        now = bop_rule.adaptivity(gamma, 0.1, stages, t, EPOCHS * STEPS)
-        return bop_rule.step(w, g, state, gamma=now, tau=tau)
+        now, least = bop_rule.adaptivity(gamma, 0.1, stages, t, EPOCHS * STEPS), tau
+        if rescale:
+            now, least = bop_rule.rescaled(now, tau, EPOCHS * STEPS)
+        return bop_rule.step(w, g, state, gamma=now, tau=least)
 
     moves_as(watched, rule, start=bop_rule.binarize)
     moves_bias_as(watched, lambda w, g, state, t: adam_rule.step(w, g, state, lr=1e-2))
 
 
+@pytest.mark.parametrize("rescale", [True, False])
+def test_bop_of_the_bnew_programs(rescale):
+    """Gamma and the real parameters' learning rate fall linearly to 0, at the last step."""
+    gamma, tau = (1e-5, 1e-5) if rescale else (0.3, 0.05)
+    method = bop(gamma=gamma, tau=tau, real_lr=1e-2, schedule="linear", rescale=rescale)
+    watched, last = watch(method), EPOCHS * STEPS - 1
+
+    def rule(w, g, state, layer, t):
+        now, least = gamma * (1 - t / last), tau
+        if rescale:
+            now, least = bop_rule.rescaled(now, tau, EPOCHS * STEPS, published=352_000)
+        return bop_rule.step(w, g, state, gamma=now, tau=least)
+
+    moves_as(watched, rule, start=bop_rule.binarize)
+    moves_bias_as(
+        watched, lambda w, g, state, t: adam_rule.step(w, g, state, lr=1e-2 * (1 - t / last))
+    )
+
+
 def test_bop_flips_now_and_then():
     """The comparison would see a wrong flip: some weights flip in a step, and others stay."""
-    latents = [seen["one"] for seen in watch(bop(gamma=0.2, tau=0.1)).latents[1:]]
+    method = bop(gamma=0.2, tau=0.1, rescale=False)
+    latents = [seen["one"] for seen in watch(method).latents[1:]]
     changed = [a != b for x, y in pairwise(latents) for a, b in zip(x, y, strict=True)]
 
     assert 0 < sum(changed) < len(changed)

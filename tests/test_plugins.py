@@ -7,8 +7,11 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
+from bnnbench.cli import main
+from bnnbench.cli.plugins import explanations
 from bnnbench.errors import PluginError, UsageError
 from bnnbench.plugins import Plugins, load_commands, load_plugins
+from bnnbench.spaces import hyperparameters
 
 GOOD = """
 import bnnbench
@@ -195,3 +198,104 @@ def test_bad_command_costs_only_itself(entry_point, monkeypatch, text, reason):
     assert ["report"] == list(commands)
     assert ["ok", "failed"] == [plugin.status for plugin in plugins]
     assert reason in plugins[1].reason
+
+
+METHOD = (
+    HEAD
+    + """
+def register_methods(register):
+    register("two", two)
+    register("needy", needy)
+    register("bad", bad)
+
+def two(*, lr: float = 0.5, end: float = 0.25):
+    '''Train twice.
+
+    Args:
+        lr: how far a step
+            goes (nobody).
+        end: where it ends.
+    '''
+    from functools import partial
+    from torch.optim import SGD, Adam
+    from bnnbench.methods import Method, Phase
+    from bnnbench.schedules import Linear, PerLayer, Scheduled
+    from bnnbench_plugins.binarizers import Stochastic, height
+    first = Phase(
+        Scheduled(Stochastic, draws=7),
+        Scheduled(SGD, lr=PerLayer(Linear(lr, end), partial(height, 2.0))),
+        Scheduled(Adam, lr=0.125),
+        share=0.75,
+        name="early",
+        selectable=False,
+    )
+    second = Phase(first.binarizer, first.binary, first.real, share=0.25, continues=True)
+    return Method("two", (first, second), judged="ensemble")
+
+def needy(*, lr: float):
+    '''Needs a value.'''
+
+def bad():
+    '''Fails.'''
+    raise KeyError("no such thing")
+"""
+)
+
+
+@pytest.fixture
+def show(entry_point, monkeypatch, capsys):
+    """What "bnnbench plugins show" says of a component of the plugin above."""
+    plugins = Plugins([entry_point("methods", METHOD)])
+    monkeypatch.setattr("bnnbench.plugins.load_plugins", lambda blocked=(): plugins)
+
+    def call(name: str) -> str:
+        assert 0 == main(["plugins", "show", name])
+        return capsys.readouterr().out
+
+    return call
+
+
+def test_show_a_method(show):
+    """Its phases: what is computed with, what moves the weights, and how it is judged."""
+    words = [" ".join(line.split()) for line in show("two").splitlines()]
+    text = " ".join(words)
+
+    assert "lr float 0.5 - how far a step goes (nobody)." in words
+    assert "end float 0.25 - where it ends." in words
+    for told in (
+        "1 early 75 %",
+        "Stochastic(draws=7)",
+        "SGD(lr=Linear(start=0.5, end=0.25) x",
+        "height[2.0](layer))",
+        "Adam(lr=0.125)",
+        "not selectable",
+        "2 25 %",
+        "continues the one before",
+    ):
+        assert 1 <= text.count(told) <= 2, told
+    assert 1 == text.count("not selectable") == text.count("continues the one before")
+    assert "binary" in words
+    assert "ensemble judged with; the mean output of 7 drawn networks" in words
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("needy", "needy needs a value for 'lr'"), ("bad", "bad cannot be built: KeyError")],
+)
+def test_show_a_method_that_cannot_be_built(show, name, reason):
+    """All else is shown, and one line says why there are no phases."""
+    out = show(name)
+
+    assert f"without values of your own it has no phases: {reason}" in out
+    assert "code: plug_methods" in out
+
+
+def test_every_parameter_of_a_bundled_method_is_explained():
+    """Each method's docstring has a line for each hyperparameter in order, and for no other."""
+    plugins = load_plugins()
+    for name in plugins.names("methods"):
+        component = plugins.component("methods", name)
+        if component.plugin.distribution == "bnnbench":
+            known, told = hyperparameters(component.target), explanations(component.target)
+
+            assert list(known) == list(told), name

@@ -400,3 +400,27 @@ def test_grid_has_enough_points_and_few_levels(trials):
     points = len(made["a"]) * len(made["b"]) * len(made["c"])
     assert points >= trials
     assert all(1e-4 <= value <= 1e-2 for value in made["a"])
+
+
+@pytest.mark.filterwarnings("ignore:a budget of")
+def test_the_pruner_never_hears_of_bnew_before_its_lock(store, workbench, monkeypatch):
+    """Neither the relaxed accuracy nor that of signs which are not yet locked is reported."""
+    heard = []
+    monkeypatch.setattr(
+        optuna.Trial, "report", lambda self, value, step: heard.append((self.number, step, value))
+    )
+    made = study_with(trials=2, seeds=1, pruner="median").model_dump()
+    made["methods"] = [{"method": "bnew", "hyperparameters": {"relax": 0.25, "lock": 0.34}}]
+    made["tasks"][0]["epochs"] = 8
+
+    ran(store, parse_study(made, "x"), workbench)
+
+    (entry, _) = store.entries("s", role="tune")
+    phases = {p["name"]: (p["first"], p["last"]) for p in entry.facts["phases"]}
+    assert {"relax": (1, 2), "harden": (3, 6), "fine-tune": (7, 8)} == phases
+    assert [(n, step) for n in (0, 1) for step in (7, 8)] == [(n, step) for n, step, _ in heard]
+    for _, step, value in heard[:2]:
+        place = {"split": "validation", "epoch": step}
+        binary = store.value(entry.run_id, "accuracy", mode="binary", **place)
+        assert binary == value == store.value(entry.run_id, "accuracy", mode="relaxed", **place)
+    assert store.value(entry.run_id, "selected_epoch") in (7, 8)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +13,7 @@ from bnnbench import __version__
 from bnnbench.errors import INTERRUPTED, BnnbenchError, suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _COMMANDS = {
     "study": ("bnnbench.cli.study", "Create, run and look at studies."),
@@ -108,7 +110,12 @@ def cli(ctx: click.Context, plugin_options: tuple[str, ...]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code; every error is one line."""
+    """Run the command line and return its exit code; every error and warning is one line."""
+    with _warnings_in_one_line():
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         cli.main(arguments, prog_name="bnnbench", standalone_mode=False)
     except click.exceptions.Exit as exit_:
@@ -128,6 +135,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 1
     return 0
+
+
+@contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    """Let what a method warns of look like an error, and leave Python's own warnings alone."""
+    with warnings.catch_warnings():
+        before = warnings.showwarning
+
+        def show(message: Any, category: type[Warning], *where: Any) -> None:
+            if category.__module__.partition(".")[0] == "builtins" and category is not UserWarning:
+                before(message, category, *where)
+            else:
+                click.echo(f"warning: {' '.join(str(message).split())}", err=True)
+
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 def _fail(message: str, code: int) -> int:

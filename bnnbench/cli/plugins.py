@@ -61,10 +61,11 @@ def show(settings: Settings, name: str) -> None:
         known = {n for kind in _kinds() for n in plugins.names(kind)}
         known |= {plugin.name for plugin in plugins.plugins}
         raise UsageError(f"no plugin or component is called {name!r}{suggestion(name, known)}")
+    told: set[str] = set()  # the modules whose texts have been printed
     for number, component in enumerate(found):
         if number:
             click.echo()
-        _explain(plugins, component)
+        _explain(plugins, component, told)
 
 
 def _kinds() -> tuple[str, ...]:
@@ -86,7 +87,7 @@ def _named(plugins: Plugins, name: str) -> list[Component]:
     return found
 
 
-def _explain(plugins: Plugins, component: Component) -> None:
+def _explain(plugins: Plugins, component: Component, told: set[str]) -> None:
     from bnnbench.plugins import singular
 
     plugin = component.plugin
@@ -97,7 +98,7 @@ def _explain(plugins: Plugins, component: Component) -> None:
     if component.kind == "studies":
         click.echo(target.read_text(encoding="utf-8"))
         return
-    click.echo(_text(target))
+    click.echo(_text(target, told))
     _print_hyperparameters(component)
     if component.kind == "methods":
         _print_method(plugins, component.name)
@@ -105,10 +106,18 @@ def _explain(plugins: Plugins, component: Component) -> None:
     click.echo(f"code: {source}")
 
 
-def _text(target: Any) -> str:
-    """The text of the component's module, which holds its equations, then its own."""
-    module = inspect.getdoc(inspect.getmodule(target))
+def _text(target: Any, told: set[str]) -> str:
+    """The text of the component's module, which holds its equations, then its own.
+
+    A module's is printed once; what the table of hyperparameters explains is left to it.
+    """
+    from bnnbench.cli.tables import console
+
+    module = inspect.getdoc(inspect.getmodule(target)) if target.__module__ not in told else ""
+    told.add(target.__module__)
     own = inspect.getdoc(target)
+    if own and console().width >= WIDE:
+        own = re.sub(r"\n*Args:\n(?:[ ].*\n?|\n)*", "\n\n", own).strip()
     return "\n\n".join(text for text in (module, own) if text) or "(no description)"
 
 
@@ -127,10 +136,15 @@ def _print_hyperparameters(component: Component) -> None:
     if explained:
         made.add_column("meaning", overflow="fold")
     for h in found.values():
-        default = "(needed)" if h.required else repr(h.default)
+        default = "(needed)" if h.required else _shown(h.default)
         row = (h.name, h.type_name, default, str(h.space or "-"))
         made.add_row(*row, *([explained.get(h.name, "")] if explained else ()))
     out.print(made, markup=False)
+
+
+def _shown(value: Any) -> str:
+    """A default as people write it: a sixth is not 0.16666666666666666."""
+    return f"{value:.6g}" if isinstance(value, float) else repr(value)
 
 
 def explanations(component: Any) -> dict[str, str]:

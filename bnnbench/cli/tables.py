@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bnnbench.needs import Need
-    from bnnbench.results import Results, Row, Spread
+    from bnnbench.results import Base, Results, Row, Spread
     from bnnbench.store import Entry, StudySummary
 
 
@@ -100,11 +100,21 @@ def _notes(results: Results, rows: Sequence[Row], *, details: bool) -> list[str]
             " they count for accuracy, not for time"
         )
     if details:
+        notes += [_base(base) for base in results.bases()]
         notes += [_roles(e) for e in {e.task: e for e in results.confirmed()}.values()]
         notes.append(f"created with bnnbench {results.version} by: {results.command}")
     if any(row.synthetic for row in rows):
         notes.append("the data are synthetic")
     return list(dict.fromkeys(notes))
+
+
+def _base(base: Base) -> str:
+    """A run that others build on, in a line."""
+    entry = base.entry
+    judged = entry.facts.get("judged", "")
+    told = f", validation {base.validation:.2f} % ({judged})" if base.validation is not None else ""
+    used = ", ".join(base.used_by) or "nothing"
+    return f"run {entry.label}: {entry.state}{told}; {used}"
 
 
 def _roles(entry: Entry) -> str:

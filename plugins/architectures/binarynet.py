@@ -49,7 +49,8 @@ def binarynet(
         classes: number of outputs.
         width: filters of the first two convolutions; then twice, then four times as many.
         dense: units of the two hidden dense layers.
-        activation: of the hidden layers; "sign" is of one bit.
+        activation: of the hidden layers; "relu", "hardtanh" and "rprelu" are real, the others of
+            one bit.
         dropout: share of the hidden units dropped, after each activation.
         first: whether the first layer's weights are binary.
         last: whether the output layer's weights are binary.
@@ -69,13 +70,13 @@ def binarynet(
         if n % 2 == 0:
             layers[f"pool{n}"] = nn.MaxPool2d(2)
         layers[f"norm{n}"] = nn.BatchNorm2d(filters, eps=bn_eps, momentum=bn_momentum)
-        layers |= after_norm(n, activation, dropout)
+        layers |= after_norm(n, activation, filters, dropout)
     layers["flatten"] = nn.Flatten()
     for n, (inputs, units) in enumerate(pairwise([features, dense, dense, classes]), start=7):
         layers[f"dense{n}"] = dense_layer(inputs, units, last if n == 9 else "binary")
         layers[f"norm{n}"] = nn.BatchNorm1d(units, eps=bn_eps, momentum=bn_momentum)
         if n < 9:
-            layers |= after_norm(n, activation, dropout)
+            layers |= after_norm(n, activation, units, dropout)
     return nn.Sequential(layers)
 
 

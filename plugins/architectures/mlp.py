@@ -48,7 +48,8 @@ def mlp(
         classes: number of outputs.
         depth: number of hidden layers.
         width: units of each hidden layer.
-        activation: of the hidden layers; "sign" is of one bit.
+        activation: of the hidden layers; "relu", "hardtanh" and "rprelu" are real, the others of
+            one bit.
         dropout: share of hidden units dropped, after the activation.
         input_dropout: share of inputs dropped.
         first: whether the first layer's weights are binary.
@@ -66,5 +67,5 @@ def mlp(
         layers[f"dense{number}"] = dense_layer(sizes[number - 1], sizes[number], kind)
         layers[f"norm{number}"] = nn.BatchNorm1d(sizes[number], eps=bn_eps, momentum=bn_momentum)
         if number <= depth:
-            layers |= after_norm(number, activation, dropout)
+            layers |= after_norm(number, activation, sizes[number], dropout)
     return nn.Sequential(layers)

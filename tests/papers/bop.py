@@ -22,6 +22,12 @@ def adaptivity(start, factor, stages, t, steps):
     return gamma
 
 
+def rescaled(gamma, tau, steps, published=500_000):
+    """What gamma and tau of the published number of steps become in so many."""
+    longer = published / steps
+    return min(gamma * longer, 1.0), tau * longer**0.5
+
+
 def step(w, g, state, *, gamma, tau):
     """Return the weights, flipped where the averaged gradient is strong and has their sign."""
     m = state.setdefault("m", [0.0] * len(w))

@@ -1,0 +1,166 @@
+"""Relaxed and binary accuracy per epoch: what a network in training says of the deployed one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bnnbench.interfaces import Figure
+from bnnbench_reports.colours import GREY, looks
+from bnnbench_reports.figures.drawing import Panel, count_of, panels, plain
+from bnnbench_reports.readings import Bundle, aligned, in_order
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from bnnbench.results import Curve, Results
+
+RELAXED, BINARY = "relaxed", "binary"
+DASHES = {BINARY: "solid", RELAXED: "dot"}
+
+
+class Start(NamedTuple):
+    """The first epoch of a phase, and its name."""
+
+    epoch: int
+    name: str
+
+
+class Pair(NamedTuple):
+    """Validation accuracies of a (task, method) in percent, and where phases but the first begin.
+
+    The two modes need not have the same epochs: some phases have no relaxed weights.
+    """
+
+    relaxed: Bundle
+    binary: Bundle
+    starts: tuple[Start, ...]
+
+
+def info(results: Results) -> list[Pair]:
+    """Return a pair for each method that was judged with relaxed and with binary weights."""
+    curves = results.curves("accuracy", split="validation", layer="")
+    found = []
+    for (task, method), mine in in_order(results, curves, lambda curve: curve.entry):
+        by_mode = {
+            mode: bundle
+            for mode in (RELAXED, BINARY)
+            if (bundle := _bundle(task, method, mode, [c for c in mine if c.mode == mode]))
+        }
+        if len(by_mode) == 2:
+            starts = phase_starts(mine[0].entry.facts)
+            found.append(Pair(by_mode[RELAXED], by_mode[BINARY], starts))
+    return found
+
+
+def _bundle(task: str, method: str, mode: str, curves: list[Curve]) -> Bundle | None:
+    if not curves:
+        return None
+    epochs, values = aligned(curves)
+    seeds = tuple(curve.entry.number for curve in curves)
+    return Bundle(task, method, mode, seeds, epochs, values) if len(epochs) else None
+
+
+def phase_starts(facts: Mapping[str, Any]) -> tuple[Start, ...]:
+    """Return where the phases of a run begin, but for the first.
+
+    >>> phase_starts({"phases": [{"name": "a", "first": 1}, {"name": "", "first": 6}]})
+    (Start(epoch=6, name='phase 2'),)
+    """
+    return tuple(
+        Start(phase["first"], phase["name"] or f"phase {number}")
+        for number, phase in enumerate(facts.get("phases", []), start=1)
+        if number > 1
+    )
+
+
+def relaxation_figure(results: Results) -> Figure | None:
+    """Draw both accuracies over the epochs, a panel for each method that has them."""
+    found = info(results)
+    if not found:
+        return None
+    count = count_of(len(pair.binary.seeds) for pair in found)
+    return Figure(
+        title=f"Relaxed and binary ({count} seeds)",
+        explanation=(
+            "Share of the validation split that is classified rightly after each epoch by the"
+            " network as it computes in training, with weights that are not yet binary (dotted),"
+            " and by the same network with every weight replaced by its binary value (solid)."
+            " Vertical lines say where a phase begins. While the two are far apart, the accuracy"
+            " seen in training says little of the network that is deployed; they meet where the"
+            " weights have become, or are locked to, their binary values. Faint lines are seeds,"
+            " strong lines their mean."
+        ),
+        drawing=draw(results, found),
+    )
+
+
+def draw(results: Results, found: Sequence[Pair]) -> Any:
+    """Return the panels, one above the other."""
+    look = looks(results.study)
+    several = len({pair.binary.task for pair in found}) > 1
+    names = [
+        f"{pair.binary.task}: {pair.binary.method}" if several else pair.binary.method
+        for pair in found
+    ]
+    drawing = panels(
+        [Panel(name, 260) for name in names], "epoch", "validation accuracy in %", shared=False
+    )
+    drawing.add_traces([_key(mode) for mode in DASHES])
+    for row, pair in enumerate(found, start=1):
+        colour = look[pair.binary.method].colour
+        for bundle in (pair.relaxed, pair.binary):
+            for trace in _traces(bundle, colour):
+                drawing.add_trace(trace, row=row, col=1)
+        for start in pair.starts:
+            _mark(drawing, start, row)
+    if len(found) == 1:
+        drawing.update_layout(title={"text": plain(names[0]), "font": {"size": 14}, "x": 0.5})
+    return drawing
+
+
+def _key(mode: str) -> Any:
+    """A line of the legend: in a mode's dash, but in no method's colour."""
+    from plotly.graph_objects import Scatter
+
+    line = {"color": GREY, "dash": DASHES[mode], "width": 2.5}
+    return Scatter(x=[None], y=[None], mode="lines", line=line, name=f"{mode} weights")
+
+
+def _traces(bundle: Bundle, colour: str) -> list[Any]:
+    """The seeds faintly, if there are several, and their mean."""
+    from plotly.graph_objects import Scatter
+
+    kind = "lines" if len(bundle.epochs) > 1 else "markers"
+    lines = [
+        (values, 1.0, 0.3, f"seed {seed}")
+        for seed, values in zip(bundle.seeds, bundle.values, strict=True)
+        if len(bundle.seeds) > 1
+    ]
+    lines.append((bundle.mean, 2.5, 1.0, f"mean of n = {len(bundle.seeds)}"))
+    return [
+        Scatter(
+            x=bundle.epochs,
+            y=values,
+            mode=kind,
+            line={"color": colour, "dash": DASHES[bundle.mode], "width": width},
+            opacity=opacity,
+            showlegend=False,
+            hovertemplate=(
+                f"{plain(bundle.method)}, {bundle.mode} weights, {told}<br>"
+                "epoch %{x}: %{y:.2f} %<extra></extra>"
+            ),
+        )
+        for values, width, opacity, told in lines
+    ]
+
+
+def _mark(drawing: Any, start: Start, row: int) -> None:
+    """A line between the last epoch before the phase and its first, with the phase's name."""
+    drawing.add_vline(
+        x=start.epoch - 0.5,
+        row=row,
+        col=1,
+        line={"color": GREY, "width": 1},
+        annotation={"text": plain(start.name), "font": {"size": 11}, "textangle": -90},
+        annotation_position="bottom left",
+    )

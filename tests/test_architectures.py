@@ -97,6 +97,30 @@ def test_one_hidden_layer():
     assert ["dense2"] == list(binary_layers(model))
 
 
+@pytest.mark.parametrize(("pad_value", "seen"), [(0, {-1, 0, 1}), (1, {-1, 1}), (-1, {-1, 1})])
+def test_rings_of_binary_activations(pad_value, seen):
+    """Zeros around binary activations are a third value, for which one bit is too little."""
+    model = binarynet(
+        **{**SMALL, "shape": (3, 32, 32)}, width=8, activation="sign", pad_value=pad_value
+    )
+    values = {}
+
+    def look(name):
+        def keep(layer, inputs):
+            edge = layer.padding[0]
+            padded = nn.functional.pad(inputs[0], (edge,) * 4)
+            values[name] = set(padded.unique().tolist())
+
+        return keep
+
+    for n in range(2, 7):
+        model.get_submodule(f"conv{n}").register_forward_pre_hook(look(n))
+    outputs = model(torch.randn(4, 3, 32, 32))
+
+    assert (4, 3) == outputs.shape
+    assert [seen] * 5 == list(values.values())
+
+
 @pytest.mark.parametrize("build", [mlp, binarynet])
 def test_glorot(build):
     """Weights are drawn from Glorot's uniform; both fans count the area of the kernel."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import warnings
 
 import pytest
 
 from bnnbench.cli import main
 
 from .conftest import TINY
+from .test_graph import GRAPH
 
 
 @pytest.fixture
@@ -50,6 +52,51 @@ def test_main_job(run, tmp_path):
     assert "give --yes" in run("study", "delete", "s")[2]
     assert 0 == run("study", "delete", "s", "--yes")[0]
     assert "no studies" in run("study", "list")[1]
+
+
+def test_graph_of_runs(run, tmp_path):
+    """The plan names what is built on, a second study reuses it, the last to go forgets it."""
+    (tmp_path / "graph.toml").write_text(GRAPH)
+    (tmp_path / "more.toml").write_text(GRAPH.replace('"ste"', '"ternary"'))
+
+    created = run("study", "create", "g", "--from", "graph.toml")
+    planned = run("study", "run", "g", "--plan")
+    code, out, err = run("study", "run", "g")
+    run("study", "create", "more", "--from", "more.toml")
+    reused = run("study", "run", "more", "--plan")
+
+    assert "runs in all 6, beside runs that others build on: before" in created[1]
+    assert "8 runs are missing" in planned[1]
+    assert "start_from = before" in planned[1]
+    assert (0, "") == (code, err)
+    assert 2 == out.count("plain before base seed ")
+    (line,) = [line for line in reused[1].splitlines() if " before " in line and "from" not in line]
+    assert ["plain", "before", "0", "0", "0", "2", "3"] == line.split()
+    shown = run("study", "show", "g")[1]
+    assert "run plain before base seed 1: done, validation " in shown
+    assert "start_from of ste" in shown
+    assert 0 == run("report", "g")[0]
+    assert "Runs that others start from or learn from" in (tmp_path / "g.html").read_text()
+    folder = tmp_path / "bnnbench.checkpoints"
+    assert 2 == len(list(folder.iterdir()))
+    assert 0 == run("study", "run", "more")[0]
+    run("study", "delete", "g", "--yes")
+    assert 2 == len(list(folder.iterdir()))
+    run("study", "delete", "more", "--yes")
+    assert not list(folder.iterdir())
+
+
+def test_warnings_are_one_line(run, tmp_path, recwarn):
+    """What a method warns of is said as an error is, and the study goes on."""
+    warned = TINY.replace('method = "bop"', 'method = "bnew"\nhyperparameters = { budget = 2 }')
+    (tmp_path / "warned.toml").write_text(warned)
+    warnings.simplefilter("default")
+
+    code, _, err = run("study", "create", "w", "--from", "warned.toml")
+
+    assert 0 == code
+    (line,) = err.splitlines()
+    assert line.startswith("warning: a budget of 2 lets a weight grow by e^2 = 7.39 times at most;")
 
 
 def test_study_from_flags(run):

@@ -23,6 +23,7 @@ from bnnbench_plugins.bop import Bop, bop
 from bnnbench_plugins.losses import squared_hinge
 from bnnbench_plugins.real import real
 from bnnbench_plugins.ste import ste
+from bnnbench_plugins.xnor import Scaled
 
 X = [-1.5, -1.0, -0.75, -0.25, 0.0, 0.25, 0.75, 1.0, 1.5]
 
@@ -202,6 +203,30 @@ def test_adaptivity_of_bop():
 def test_pi(share, expected):
     """pi = ln(flips + e^-9) is -9 where nothing flips."""
     assert expected == pytest.approx(pi(share), abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("draw", "degrees"),
+    [
+        (lambda n, g: torch.randn(n, generator=g, dtype=torch.float64), 37.07),
+        (lambda n, g: 2 * torch.rand(n, generator=g, dtype=torch.float64) - 1, 30.0),
+    ],
+    ids=["gaussian", "uniform"],
+)
+def test_angle_to_the_sign(draw, degrees):
+    """In many dimensions a weight and its sign enclose arccos sqrt(2/pi), or 30 degrees."""
+    w = draw(1_000_000, torch.Generator().manual_seed(4))
+
+    angle = torch.acos(torch.cosine_similarity(w, sign(w), dim=0)).rad2deg().item()
+
+    assert degrees == pytest.approx(angle, abs=0.05)
+
+
+def test_height_of_the_geometry_slides():
+    """The 3 x 3 example's alpha is the mean of |w|, 5/9, where the slide prints about 0.2."""
+    w = torch.tensor([[-0.4, -0.4, 0.9], [0.9, 0.4, 0.8], [0.4, -0.4, -0.4]]).view(1, 1, 3, 3)
+
+    assert pytest.approx([5 / 9]) == Scaled().forward(w).abs().unique().tolist()
 
 
 CIFAR, DIGIT = (3, 32, 32), (1, 28, 28)

@@ -229,6 +229,27 @@ def test_a_teacher_teaches(store, workbench):
     assert {teachers[0].run.key} == {e.run.teacher for e in distilled}
 
 
+@pytest.mark.filterwarnings("ignore:a budget of")
+@pytest.mark.parametrize("method", load_plugins().names("methods"))
+def test_every_method_can_be_taught_and_started(store, workbench, method):
+    """Distillation and warm starts cross with every method; the warm start is not drawn anew."""
+    values = tomllib.loads(GRAPH) | tomllib.loads(TAUGHT)
+    values["runs"] |= tomllib.loads(GRAPH)["runs"]
+    values["methods"] = [{"name": "it", "method": method, "start_from": "before"}]
+    values["protocol"]["seeds"] = 1
+    values["tasks"][0]["epochs"] = 3
+
+    run(store, parse_study(values, "x"), workbench)
+
+    (entry,) = store.entries("g", role=CONFIRM)
+    assert (DONE, "") == (entry.state, entry.error)
+    assert entry.run.teacher
+    training = workbench.prepare(entry.run).training()
+    base = workbench.checkpoints.weights(entry.run.start_from)
+    for name, latent in training.latents.tensors.items():
+        assert torch.equal(base.latents[f"{name}.weight"], latent)
+
+
 def test_the_teacher_is_fixed_and_answers_as_it_is_judged(store, workbench):
     """Eval mode, no gradients, the weights of its judged mode."""
     run(store, study(GRAPH), workbench)

@@ -41,6 +41,7 @@ def binarynet(
     bn_momentum: Momentum = 0.1,
     bn_eps: Epsilon = 1e-4,
     padding: Padding = "same",
+    pad_value: Literal[-1, 0, 1] = 0,
 ) -> nn.Module:
     """Return a network from inputs (batch, channels, height, width) to (batch, ``classes``).
 
@@ -56,7 +57,9 @@ def binarynet(
         last: whether the output layer's weights are binary.
         bn_momentum: weight of the new batch in the running statistics (0.1).
         bn_eps: added to the variance (1e-4).
-        padding: every convolution pads by a ring of zeros ("same"), or all but the first.
+        padding: every convolution pads by a ring ("same"), or all but the first.
+        pad_value: what the rings around hidden layers' activations hold; zeros, as in the published
+            codes, give binary activations a third value.
 
     Raises:
         UsageError: the input is not an image, or too small to be halved three times.
@@ -66,6 +69,8 @@ def binarynet(
     sizes = [shape[0], *(width * k for k in (1, 1, 2, 2, 4, 4))]
     for n, (inputs, filters) in enumerate(pairwise(sizes), start=1):
         edge = 0 if n == 1 and padding == "valid-first" else 1
+        if pad_value and n > 1:
+            layers[f"ring{n}"], edge = nn.ConstantPad2d(edge, pad_value), 0
         layers[f"conv{n}"] = conv3_layer(inputs, filters, first if n == 1 else "binary", edge)
         if n % 2 == 0:
             layers[f"pool{n}"] = nn.MaxPool2d(2)

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from bnnbench.graph import START_FROM, TEACHER, bases
 from bnnbench.store import BASE, CONFIRM, DONE, TUNE, Entry, Store
 
 if TYPE_CHECKING:
+    from bnnbench.runs import Run
     from bnnbench.studies import MethodSpec, Published, Study
 
 
@@ -63,15 +65,16 @@ class Row:
     Accuracies are in percent; ``flips`` is the mean of ``flip_step`` over epochs and runs;
     ``seconds`` the median over epochs (without warm-up) and runs; ``ratio`` the spread over seeds
     of the run's median to the reference's median with the same seed. ``judged`` marks the mode that
-    the method's authors judge with.
+    the method's authors judge with. ``builds_on`` says what a method starts from or learns from;
+    ``epochs_before`` are those of the runs that it starts from.
     """
 
     task: str
     method: str
     mode: str
     judged: bool
-    weight_bits: int | None
-    activation_bits: int | None
+    weight_bits: str
+    activation_bits: str
     test: Spread | None
     validation: Spread | None
     flips: Spread | None
@@ -86,6 +89,8 @@ class Row:
     trials: Mapping[str, int]
     synthetic: bool = False
     published: Sequence[Published] = field(default=())
+    builds_on: Sequence[str] = field(default=())
+    epochs_before: int = 0
 
 
 class Base(NamedTuple):
@@ -166,13 +171,12 @@ class Results:
         ]
 
     def _used_by(self, base: Entry) -> list[str]:
+        own = base.run.key
         used = {
-            f"{key} of {entry.method}": None
-            for key in ("start_from", "teacher")
-            for entry in self.entries
-            if getattr(entry.run, key) == base.run.key
+            key: dict.fromkeys(e.method for e in self.entries if getattr(e.run, key) == own)
+            for key in (START_FROM, TEACHER)
         }
-        return list(used)
+        return [f"{key} of {', '.join(methods)}" for key, methods in used.items() if methods]
 
     def rows(self) -> list[Row]:
         """Return the table of results: for each task and method, a line for each inference mode."""
@@ -190,6 +194,7 @@ class _Facts:
 
     def __init__(self, results: Results) -> None:
         self.results = results
+        self.runs = {entry.run.key: entry.run for entry in results.entries}
         self.values: dict[int, dict[tuple[str, str, str], list[tuple[int, float]]]] = {}
         metrics = ["accuracy", "flip_step", "seconds.train", "weight_bits", "activation_bits"]
         metrics.append("selected_epoch")
@@ -228,8 +233,8 @@ class _Facts:
             method=method,
             mode=mode,
             judged=judged,
-            weight_bits=_same(int(v) for e in done for v in self._at(e, "weight_bits", "", mode)),
-            activation_bits=_same(int(v) for e in done for v in self._at(e, "activation_bits")),
+            weight_bits=_told(int(v) for e in done for v in self._at(e, "weight_bits", "", mode)),
+            activation_bits=_told(int(v) for e in done for v in self._at(e, "activation_bits")),
             test=Spread.of([v for e in done for v in self._at(e, "accuracy", "test", mode)]),
             validation=Spread.of([v for e in done for v in self._selected(e, mode)]),
             flips=Spread.of([statistics.fmean(v) for e in done if (v := self._at(e, "flip_step"))]),
@@ -243,12 +248,21 @@ class _Facts:
             ended_badly={s: states.count(s) for s in ("failed", "diverged") if s in states},
             trials=_counts([e.state for e in mine if e.role == TUNE]),
             synthetic=any(e.facts.get("synthetic") for e in done),
+            builds_on=tuple(
+                f"{key} = {name}" for key, name in bases(spec, study.task(task)).items()
+            ),
+            epochs_before=max((self._epochs_before(e.run) for e in asked), default=0),
             published=[
                 p
                 for p in study.published
                 if p.method == method and p.task in ("", task) and p.mode in ("", mode)
             ],
         )
+
+    def _epochs_before(self, run: Run) -> int:
+        """The epochs of all the runs that a run starts from."""
+        start = self.runs.get(run.start_from)
+        return start.epochs + self._epochs_before(start) if start else 0
 
     def _ratio(self, task: str, timed: list[Entry]) -> Spread | None:
         reference = self.results.study.reference
@@ -300,9 +314,9 @@ def _tuned(chosen: Mapping[str, Any], spec: MethodSpec, trials: Sequence[Entry])
     return sorted(name for name in chosen if len({repr(t.get(name)) for t in tried}) > 1)
 
 
-def _same(values: Any) -> int | None:
-    found = set(values)
-    return found.pop() if len(found) == 1 else None
+def _told(values: Iterable[int]) -> str:
+    """The different values: "1", or "1-32" where the runs are not alike."""
+    return "-".join(map(str, sorted(set(values)))) or "?"
 
 
 def _counts(states: Sequence[str]) -> dict[str, int]:

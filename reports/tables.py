@@ -85,13 +85,13 @@ def _stands_beside(figure: Published, row: Row) -> bool:
     return figure.metric == "test_accuracy" and (row.judged or bool(figure.mode))
 
 
-def bits(weights: int | None, activations: int | None) -> str:
+def bits(weights: str, activations: str) -> str:
     """Return the bits of weights and activations.
 
-    >>> bits(1, 32)
+    >>> bits("1", "32")
     '1W32A'
     """
-    return f"{'?' if weights is None else weights}W{'?' if activations is None else activations}A"
+    return f"{weights}W{activations}A"
 
 
 def digits(number: float, significant: int = 3) -> str:
@@ -126,10 +126,12 @@ def hyperparameters_table(rows: Sequence[Row]) -> Table:
             row.method,
             _values(row, row.tuned) or "none",
             _values(row, sorted(set(row.hyperparameters) - set(row.tuned))) or "none",
+            ", ".join(row.builds_on) or NONE,
         )
         for row in judged
     ]
-    return Table(("task", "method", "tuned on validation", "fixed or by default"), lines)
+    columns = ("task", "method", "tuned on validation", "fixed or by default", "builds on")
+    return Table(columns, lines)
 
 
 def _values(row: Row, names: Iterable[str]) -> str:

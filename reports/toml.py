@@ -18,7 +18,7 @@ def study_file(study: Study) -> str:
     else:
         values["tasks"] = tasks
     plain = {key: value for key, value in values.items() if not _is_table(value)}
-    order = ("task", "tasks", "protocol", "methods", "published")
+    order = ("task", "tasks", "protocol", "runs", "methods", "published")
     tables = [(key, values[key]) for key in order if key in values]
     return "\n\n".join(["\n".join(_lines(plain)), *(_table(*table) for table in tables)]).strip()
 
@@ -29,6 +29,8 @@ def _is_table(value: Any) -> bool:
 
 
 def _table(key: str, value: Any) -> str:
+    if isinstance(value, Mapping) and all(isinstance(named, Mapping) for named in value.values()):
+        return "\n\n".join(_table(f"{key}.{_key(name)}", named) for name, named in value.items())
     if isinstance(value, Mapping):
         return "\n".join([f"[{key}]", *_lines(value)])
     return "\n\n".join("\n".join([f"[[{key}]]", *_lines(row)]) for row in value)

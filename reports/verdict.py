@@ -17,11 +17,11 @@ ENOUGH = 6  #: pairs from which Wilcoxon's signed-rank test can reach a two-side
 def verdict(results: Results, rows: Sequence[Row]) -> list[str]:
     """Return a sentence or two for each task, then the caveats."""
     judged = [each for each in scores(results) if each.judged]
-    binary = {(row.task, row.method) for row in rows if row.judged and row.weight_bits == 1}
+    binary = {(row.task, row.method) for row in rows if row.judged and row.weight_bits == "1"}
     sentences = [
         _task([each for each in judged if each.task == task], binary) for task in tasks_of(judged)
     ]
-    return [*sentences, *caveats(results, judged)]
+    return [*sentences, *head_starts(rows), *caveats(results, judged)]
 
 
 def _task(judged: Sequence[Scores], binary: set[tuple[str, str]]) -> str:
@@ -55,6 +55,21 @@ def lead(ranked: Sequence[Scores]) -> str:
         f"{begin} leads {second.method} ({second.spread.format()} %)"
         f" by {lead.format()} points (paired difference over {seeds})."
     )
+
+
+def head_starts(rows: Sequence[Row]) -> list[str]:
+    """Say of each task which methods were trained before, where not all were alike."""
+    said = []
+    for task in dict.fromkeys(row.task for row in rows):
+        epochs = {row.method: row.epochs_before for row in rows if row.task == task}
+        early = {method: count for method, count in epochs.items() if count}
+        if early and len(set(epochs.values())) > 1:
+            told = ", ".join(f"{method} ({count})" for method, count in early.items())
+            said.append(
+                f"On {task} some methods start from a run that was trained before, and have its"
+                f" epochs besides their own: {told}."
+            )
+    return said
 
 
 def caveats(results: Results, judged: Sequence[Scores]) -> list[str]:

@@ -277,7 +277,7 @@ def test_bases_are_shown(store, workbench):
 
     assert [("before", 1), ("before", 2)] == [(b.entry.method, b.entry.number) for b in found]
     for base in found:
-        assert ["start_from of ste", "start_from of bop"] == base.used_by
+        assert ["start_from of ste, bop"] == base.used_by
         last = store.value(base.entry.run_id, "accuracy", split="validation", mode="real", epoch=3)
         assert last == base.validation
         assert store.value(base.entry.run_id, "accuracy", split="test", mode="real") is None

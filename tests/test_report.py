@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -23,7 +24,7 @@ from bnnbench.studies import parse_study, read_study
 from bnnbench_reports import command, page, records, tables
 from bnnbench_reports.command import report
 from bnnbench_reports.toml import study_file
-from bnnbench_reports.verdict import lead, significance, verdict
+from bnnbench_reports.verdict import head_starts, lead, significance, verdict
 
 from .small_study import enter, fill, record, study
 
@@ -83,6 +84,20 @@ def test_open_shows_the_file(store, run, tmp_path, monkeypatch):
 
     assert [(tmp_path / "s.html").as_uri()] == opened
     assert "no web browser could be started" in result.output
+
+
+def test_head_starts_are_told():
+    """Who was trained before, where not all were; equal head starts need no word."""
+    rows = [
+        SimpleNamespace(task="t", method="real", epochs_before=0),
+        SimpleNamespace(task="t", method="bop", epochs_before=4),
+        SimpleNamespace(task="u", method="ste", epochs_before=4),
+    ]
+
+    (said,) = head_starts(rows)
+
+    assert said.startswith("On t some methods start from a run")
+    assert said.endswith(": bop (4).")
 
 
 def test_same_database_same_bytes(store, run, tmp_path):
@@ -385,8 +400,8 @@ def test_tuned_hyperparameters_stand_apart(store):
 
     lines = tables.hyperparameters_table(results.rows()).rows
 
-    assert ("t", "ste", "lr = 0.1", "for = t confirm") == lines[1]
-    assert ("t", "bop", "none", "for = t confirm, lr = 0.1") == lines[2]
+    assert ("t", "ste", "lr = 0.1", "for = t confirm", "–") == lines[1]
+    assert ("t", "bop", "none", "for = t confirm, lr = 0.1", "–") == lines[2]
 
 
 def test_coverage_counts_and_reasons(store):
@@ -481,7 +496,10 @@ def test_the_study_file_reads_as_the_study(tmp_path):
         "probes": [],
     }
     path = tmp_path / "study.toml"
-    for wanted in (parse_study(values, "x"), study()):
+    offered = load_plugins()
+    bundled = [read_study(offered.get("studies", name)) for name in offered.names("studies")]
+    assert any(each.runs for each in bundled)
+    for wanted in (parse_study(values, "x"), study(), *bundled):
         path.write_text(study_file(wanted), encoding="utf-8")
 
         assert wanted == read_study(path)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bnnbench.graph import START_FROM
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -61,7 +63,7 @@ def print_results(results: Results, *, details: bool = False) -> None:
 
 def _cells(row: Row) -> list[str]:
     judged = f"{row.mode}{' *' if row.judged and row.mode else ''}"
-    bits = f"{row.weight_bits or '?'}/{row.activation_bits or '?'}" if row.done else ""
+    bits = f"{row.weight_bits}/{row.activation_bits}" if row.done else ""
     return [
         row.method,
         judged,
@@ -93,6 +95,7 @@ def _notes(results: Results, rows: Sequence[Row], *, details: bool) -> list[str]
         if row.judged and row.done and details:
             chosen = ", ".join(f"{k}={_short(v)}" for k, v in row.hyperparameters.items())
             notes.append(f"{row.method}: {chosen}")
+    notes += _built_on(rows)
     done, timed = (sum(n) for n in zip(*((r.done, r.timed) for r in rows if r.judged), strict=True))
     if timed < done:
         notes.append(
@@ -106,6 +109,17 @@ def _notes(results: Results, rows: Sequence[Row], *, details: bool) -> list[str]
     if any(row.synthetic for row in rows):
         notes.append("the data are synthetic")
     return list(dict.fromkeys(notes))
+
+
+def _built_on(rows: Sequence[Row]) -> list[str]:
+    """Which methods start from or learn from what, in a line for each."""
+    found: dict[str, dict[str, None]] = {}
+    for row in rows:
+        before = f" ({row.epochs_before} epochs before)" if row.epochs_before else ""
+        for base in row.builds_on:
+            where = before if base.startswith(START_FROM) else ""
+            found.setdefault(f"{row.task}: {base}{where}: ", {})[row.method] = None
+    return [where + ", ".join(methods) for where, methods in found.items()]
 
 
 def _base(base: Base) -> str:

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from bnnbench.errors import UsageError, suggestion
 from bnnbench.experiments import check_teacher
-from bnnbench.graph import bases
+from bnnbench.graph import START_FROM, TEACHER, bases
 from bnnbench.runs import Part, Run
 from bnnbench.spaces import Choice, Float, Int, Space
 from bnnbench.studies import Range
@@ -52,20 +53,32 @@ class Cell:
         """The names of its task and its method."""
         return self.task.name, self.method.name
 
-    def run(self, values: Mapping[str, Any], seed: int, *, test: bool) -> Run:
+    def seed_of(self, seed: int) -> int:
+        """Return the seed of the run that has, or is built on by one that has, this seed."""
+        return seed if self.seed is None else self.seed
+
+    def run(
+        self,
+        values: Mapping[str, Any],
+        seed: int,
+        *,
+        test: bool,
+        bases: Mapping[str, str] = MappingProxyType({}),
+    ) -> Run:
         """Return the run with these hyperparameters instead of the defaults.
+
+        ``bases`` are the keys of the runs that it starts from and learns from.
 
         A run that looks at ``test`` is a confirming one; only tuning runs are pruned.
         """
         protocol = self.study.protocol
         prunable = self.spaces and protocol.pruner != "none" and not test
-        seed = seed if self.seed is None else self.seed
         return Run(
             dataset=self.parts["datasets"],
             architecture=self.parts["architectures"],
             loss=self.parts["losses"],
             method=Part(self.method.component, {**self.defaults, **values}),
-            seed=seed,
+            seed=self.seed_of(seed),
             epochs=self.task.epochs,
             batch_size=self.task.batch_size,
             select=self.select,
@@ -74,13 +87,10 @@ class Cell:
             probes=self.study.probes,
             judged=self.method.judged,
             pruned_in=self.optuna_name if prunable else "",
+            start_from=bases.get(START_FROM, ""),
+            teacher=bases.get(TEACHER, ""),
             code=self.code,
-            **{key: base.base_run(seed).key for key, base in self.bases.items()},
         )
-
-    def base_run(self, seed: int) -> Run:
-        """Return the run that those of this seed build on."""
-        return self.run({}, seed, test=False)
 
 
 def cells(name: str, study: Study, workbench: Workbench) -> list[Cell]:
@@ -91,6 +101,8 @@ def cells(name: str, study: Study, workbench: Workbench) -> list[Cell]:
     """
     for probe in study.probes:
         workbench.plugins.component("probes", probe)
+    for run in study.runs:
+        _base(name, study, study.tasks[0].name, run, workbench)  # also those that nobody names
     return [
         _cell(name, study, task.model_copy(update=bases(method, task)), method, workbench)
         for task in study.tasks

@@ -15,6 +15,7 @@ import torch
 
 from bnnbench.errors import DataError
 from bnnbench.runs import Run
+from bnnbench.schedules import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +31,7 @@ class Weights(NamedTuple):
     ``network`` is the state of the network with the weights by which it is judged, by name.
     ``latents`` are what its method remembers of the binary layers' weights, by the same names.
     ``judged`` is the inference mode; with ``draws`` above 1 it is more than one network.
+    ``progress`` is that of the whole training.
     """
 
     run: Run
@@ -37,7 +39,7 @@ class Weights(NamedTuple):
     latents: Mapping[str, Tensor]
     judged: str
     draws: int
-    epoch: int
+    progress: Progress
 
 
 class Checkpoints:
@@ -47,14 +49,17 @@ class Checkpoints:
         self.folder = Path(folder)
 
     def has_weights(self, key: str) -> bool:
-        """Whether the weights of a run are here."""
-        return self._path(key, "weights").exists()
+        """Whether the weights of a run are here, and whole."""
+        try:
+            return self._read(self._path(key, "weights"), tensors=False)[1].key == key
+        except DataError:
+            return False
 
     def save_weights(self, weights: Weights) -> None:
         """Keep the weights of a run."""
         tensors = {NETWORK + name: tensor for name, tensor in weights.network.items()}
         tensors |= {LATENT + name: tensor for name, tensor in weights.latents.items()}
-        facts = {"judged": weights.judged, "draws": weights.draws, "epoch": weights.epoch}
+        facts = {"judged": weights.judged, "draws": weights.draws, "progress": weights.progress}
         self._write(self._path(weights.run.key, "weights"), tensors, weights.run, facts)
 
     def weights(self, key: str) -> Weights:
@@ -69,6 +74,7 @@ class Checkpoints:
             raise DataError(
                 f"{path} must hold the weights of run {key}, but has those of {run.key}"
             )
+        facts["progress"] = Progress(*facts["progress"])
         return Weights(run, _of(tensors, NETWORK), _of(tensors, LATENT), **facts)
 
     def save_training(self, run: Run, state: Mapping[str, Any]) -> None:
@@ -97,9 +103,9 @@ class Checkpoints:
         self._path(key, "training").unlink(missing_ok=True)
 
     def forget(self, key: str) -> None:
-        """Remove all that is kept of a run."""
-        self.forget_training(key)
-        self._path(key, "weights").unlink(missing_ok=True)
+        """Remove all that is kept of a run, also what a killed process left half written."""
+        for path in self.folder.glob(f"{key}.*"):
+            path.unlink(missing_ok=True)
 
     def _path(self, key: str, kind: str) -> Path:
         return self.folder / f"{key}.{kind}.safetensors"
@@ -121,14 +127,17 @@ class Checkpoints:
         finally:
             beside.unlink(missing_ok=True)
 
-    def _read(self, path: Path) -> tuple[dict[str, Tensor], Run, dict[str, Any]]:
+    def _read(
+        self, path: Path, *, tensors: bool = True
+    ) -> tuple[dict[str, Tensor], Run, dict[str, Any]]:
         from safetensors import SafetensorError, safe_open
 
         try:
             with safe_open(path, framework="pt") as file:
                 header = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return tensors, Run.from_json(header["run"]), json.loads(header["facts"])
+                names = file.keys() if tensors else ()
+                found = {name: file.get_tensor(name) for name in names}
+            return found, Run.from_json(header["run"]), json.loads(header["facts"])
         except FileNotFoundError:
             raise DataError(f"the checkpoint {path} is missing; run its study again") from None
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:

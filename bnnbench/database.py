@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +31,9 @@ def parse_url(url: str) -> sa.URL:
 def checkpoint_folder(url: sa.URL) -> Path:
     """Return where the files of a database's runs are kept: beside it, or in this folder."""
     if url.get_backend_name() == "sqlite":
-        return Path(str(url.database)).with_suffix(".checkpoints")
-    return Path("bnnbench.checkpoints")
+        return Path(f"{url.database}.checkpoints")
+    place = f"{url.host}:{url.port}/{url.database}"
+    return Path(f"bnnbench-{hashlib.sha256(place.encode()).hexdigest()[:8]}.checkpoints")
 
 
 def check_file(url: sa.URL, *, create: bool) -> None:

@@ -52,10 +52,9 @@ class Workbench:
         from bnnbench.checkpoints import Checkpoints
 
         self.plugins, self.device, self.threads = plugins, device, threads
-        self.checkpoints = checkpoints or Checkpoints("bnnbench.checkpoints")
+        self.checkpoints = checkpoints or Checkpoints("bnnbench.db.checkpoints")
         self._all_threads = torch.get_num_threads()
         self._datasets: dict[str, Dataset] = {}
-        self._teachers: dict[str, nn.Module] = {}
 
     def factory(self, kind: str, name: str) -> Callable[..., Any]:
         """Return the registered factory, or a cross of "binarizer+optimizer" as a method."""
@@ -193,7 +192,7 @@ class Workbench:
         Raises:
             BnnbenchError: in one line, what would have failed later.
         """
-        from bnnbench.handover import check_places
+        from bnnbench.handover import check_places, check_teacher_mode
         from bnnbench.seeds import RandomState
 
         data = self.dataset(run.dataset)
@@ -206,21 +205,23 @@ class Workbench:
         self.method(run).spans(run.epochs)
         if start is not None:
             check_places(self.network(start).state_dict(), network, "the run that it starts from")
-        taught = self.network(teacher).eval() if teacher is not None else None
-        loss = self.loss(run, network, taught)
+        fixed = None
+        if teacher is not None:
+            method = self.method(teacher)
+            draws = method.inference_modes()[method.judged].draws
+            check_teacher_mode(method.name, method.judged, draws)
+            fixed = self.network(teacher).eval()
+        loss = self.loss(run, network, fixed)
         few = [tensor[:2] for tensor in data.train]
         with RandomState(0).in_force():
             loss(network(few[0]), *few)
 
     def _teacher(self, key: str) -> nn.Module:
-        """The network of a run, as it is judged; each is loaded once."""
+        """The network of a run, as it is judged; a new one each time, for a loss may hook it."""
         from bnnbench.handover import as_teacher
 
-        if key not in self._teachers:
-            weights = self.checkpoints.weights(key)
-            fixed = as_teacher(weights, self.network(weights.run))
-            self._teachers[key] = fixed.to(self.device)
-        return self._teachers[key]
+        weights = self.checkpoints.weights(key)
+        return as_teacher(weights, self.network(weights.run)).to(self.device)
 
     def _set_threads(self, network: nn.Module, batch: tuple[int, ...]) -> None:
         """One thread for a small network, whose threads would only wait for each other.
@@ -289,7 +290,8 @@ def weights(run: Run, training: Training) -> Weights:
     latents = {f"{name}.weight": latent for name, latent in training.latents.state().items()}
     judged, at = training.judged, training.selected.at
     network = training.network()
-    return Weights(run, network, latents, training.method.judged, judged.draws, at["epoch"])
+    last = training.at(at["epoch"] - 1, max(training.steps, 1) - 1)
+    return Weights(run, network, latents, training.method.judged, judged.draws, last)
 
 
 def check_teacher(workbench: Workbench, loss: str, *, named: bool) -> None:

@@ -47,7 +47,10 @@ def _walk(study: Study, task: Task, where: str, name: str, path: tuple[str, ...]
     path = (*path, name)
     if name in path[:-1]:
         circle = " -> ".join(path[path.index(name) :])
-        raise ValueError(f"runs must not build on themselves, got {circle}")
+        raise ValueError(
+            f"runs must not build on themselves, got {circle} (one without a loss of its own has"
+            " the task's loss and teacher)"
+        )
     spec = study.runs[name]
     for base in bases(spec, spec.on(task)).values():
         _walk(study, task, f"run {name!r}", base, path)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from bnnbench.errors import UsageError
+from bnnbench.layers import BinaryActivation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,16 +58,24 @@ def hand_over(weights: Weights, network: nn.Module, source: str) -> None:
     network.load_state_dict(given)
 
 
+def check_teacher_mode(method: str, judged: str, draws: int) -> None:
+    """Refuse a teacher that is judged as more than one network."""
+    if draws > 1:
+        raise UsageError(
+            f"a teacher is one network, but {method} is judged by the mean of {draws}"
+            f" ({judged!r}); set its judged to another mode"
+        )
+
+
 def as_teacher(weights: Weights, network: nn.Module) -> nn.Module:
     """Return the network with the weights by which the run was judged, fixed, in eval mode.
 
     Raises:
         UsageError: the run is judged by the mean of several networks.
     """
-    if weights.draws > 1:
-        raise UsageError(
-            f"a teacher is one network, but {weights.run.method.name} is judged by the mean of"
-            f" {weights.draws} ({weights.judged!r}); set its judged to another mode"
-        )
+    check_teacher_mode(weights.run.method.name, weights.judged, weights.draws)
     network.load_state_dict(weights.network)
+    for module in network.modules():
+        if isinstance(module, BinaryActivation):
+            module.follow(weights.progress)
     return network.eval().requires_grad_(False)

@@ -41,14 +41,16 @@ def builds_on(cell: Cell) -> tuple[str, ...]:
 class Wanted:
     """The runs that a study's missing runs build on, each once, in the order of their training."""
 
-    def __init__(self, is_ready: Callable[[Run], bool]) -> None:
-        self._is_ready = is_ready
+    def __init__(
+        self, describe: Callable[[Cell, int], Run], is_ready: Callable[[Run], bool]
+    ) -> None:
+        self._describe, self._is_ready = describe, is_ready
         self._found: dict[str, tuple[Cell, bool]] = {}
 
     def add(self, cell: Cell, seed: int) -> None:
         """Add what the cell's run of this seed builds on."""
         for base in cell.bases.values():
-            run = base.base_run(seed)
+            run = self._describe(base, seed)
             if run.key in self._found:
                 continue
             ready = self._is_ready(run)

@@ -32,6 +32,7 @@ BASE = "base"  #: a run that others start from or learn from
 PENDING, RUNNING, DONE = "pending", "running", "done"
 PRUNED, DIVERGED, FAILED = "pruned", "diverged", "failed"
 ENDED = (DONE, PRUNED, DIVERGED, FAILED)
+_AGAIN = ((CONFIRM, FAILED), (BASE, FAILED))
 
 
 class Entry(NamedTuple):
@@ -241,8 +242,8 @@ class Store:
         return self.entries(study, **place)[0]
 
     def retry_failed(self, study: str) -> int:
-        """Let the confirming runs that failed be trained again; return how many."""
-        failed = [e.run_id for e in self.entries(study, role=CONFIRM) if e.state == FAILED]
+        """Let the runs that failed, but for trials, be trained again; return how many."""
+        failed = [e.run_id for e in self.entries(study) if (e.role, e.state) in _AGAIN]
         r = schema.runs
         with self.begin() as connection:
             for some in _chunks(failed, 500):
@@ -280,14 +281,15 @@ class Store:
         """Begin a run anew, or go on ``after`` an epoch; what was measured later is removed."""
         key = self._environment(environment)
         m, r = schema.measurements, schema.runs
-        values = {
+        values: dict[str, Any] = {
             "state": RUNNING,
             "facts": json.dumps(facts, sort_keys=True),
             "environment": key,
-            "started_at": time.time(),
             "finished_at": None,
             "error": "",
         }
+        if after is None:
+            values["started_at"] = time.time()
         with self.begin() as connection:
             later = [m.c.epoch > after] if after is not None else []
             connection.execute(sa.delete(m).where(m.c.run_id == run_id, *later))

@@ -157,13 +157,24 @@ class Training:
         self.random.cpu, self.random.cuda = state["random"]["cpu"], state["random"]["cuda"]
         self.selected.load(state["selected"])
         for probe, saved in zip(self.probes, state["probes"], strict=True):
-            probe.load(saved)
+            probe.load(_on(self.settings.device, saved))
 
     def network(self) -> dict[str, Tensor]:
         """Return the state of the selected network as it is judged; ask when all is over."""
-        with self.random.in_force():
+        batches = self._for_reestimation()
+        with reestimated(self.model, self.latents, self.judged, batches), self.random.in_force():
             self.latents.project(self.judged.view)
-        return self.model.state_dict()
+            return copy.deepcopy(self.model.state_dict())
+
+    def at(self, epoch: int, step: int) -> Progress:
+        """How far the whole training has come at a step of an epoch, both counted from 0."""
+        epochs, steps = self.settings.epochs, max(self.steps, 1)
+        return Progress(epoch * steps + step, epochs * steps, epoch, epochs)
+
+    def _for_reestimation(self) -> list[Tensor]:
+        size = self.settings.batch_size
+        inputs = self.train_split.inputs[: self.settings.reestimate * size]
+        return list(inputs.split(size)) if len(inputs) else []
 
     def _phase(self, epoch: int) -> int:
         """The number of the phase that an epoch, counted from 0, belongs to."""
@@ -175,7 +186,8 @@ class Training:
             return self.stretch
         before = self.stretch
         stretch = self._stretch(number)
-        self.latents.become(stretch.phase.start)
+        with self.random.in_force():
+            self.latents.become(stretch.phase.start)
         if stretch.phase.continues and before is not None:
             stretch.go_on_from(before)
         return stretch
@@ -218,7 +230,7 @@ class Training:
         for step, (inputs, targets) in enumerate(self._batches(self.epoch)):
             t = stretch.progress(self.epoch - self.spans[stretch.number][0], step)
             for activation in self.activations:
-                activation.follow(self._progress(step))
+                activation.follow(self.at(self.epoch, step))
             binarizer = stretch.build(t)
             latents.project(binarizer.forward)  # 1. w_b <- binarize(w)
             value = loss(model(inputs), inputs, targets)
@@ -235,11 +247,6 @@ class Training:
             self.clock.enter(buckets.TRAIN)
         return total_loss / max(self.steps, 1)
 
-    def _progress(self, step: int) -> Progress:
-        """How far the whole training has come."""
-        epochs, steps = self.settings.epochs, max(self.steps, 1)
-        return Progress(self.epoch * steps + step, epochs * steps, self.epoch, epochs)
-
     def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Whole batches in an order that depends on the seed and the epoch alone."""
         size, (inputs, targets) = self.settings.batch_size, self.train_split
@@ -251,9 +258,7 @@ class Training:
     def _scores(
         self, modes: Mapping[str, InferenceMode], name: str, split: Split
     ) -> Iterator[Measurement]:
-        size, seed = self.settings.batch_size, self.settings.seed
-        inputs = self.train_split.inputs[: self.settings.reestimate * size]
-        batches = list(inputs.split(size)) if len(inputs) else []
+        seed, batches = self.settings.seed, self._for_reestimation()
         for mode_name, mode in modes.items():
             with reestimated(self.model, self.latents, mode, batches):
                 score = evaluate(self.model, self.latents, mode, split, self.loss, seed)
@@ -296,6 +301,15 @@ class Training:
         return [_placed(m, **at) for m in measured] + [
             m._replace(epoch=after) for m in self._times()
         ]
+
+
+def _on(device: str, value: Any) -> Any:
+    """A nested value with all its tensors on a device."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    if isinstance(value, dict):
+        return {name: _on(device, inner) for name, inner in value.items()}
+    return type(value)(_on(device, v) for v in value) if isinstance(value, list | tuple) else value
 
 
 def _placed(measured: Measurement, *, epoch: int, phase: int) -> Measurement:
@@ -404,8 +418,11 @@ class _Selected:
         stretch = training._stretch(self.at["phase"])  # its optimizers may change the latents
         training.model.load_state_dict(self.state["model"])
         training.latents.load(self.state["latents"])
-        last = self.at["epoch"] - 1 - training.spans[stretch.number][0]
-        return stretch.build(stretch.progress(last, stretch.steps - 1)).inference_modes(), self.at
+        epoch = self.at["epoch"] - 1
+        for activation in training.activations:
+            activation.follow(training.at(epoch, stretch.steps - 1))
+        at = stretch.progress(epoch - training.spans[stretch.number][0], stretch.steps - 1)
+        return stretch.build(at).inference_modes(), self.at
 
     def saved(self) -> dict[str, Any]:
         return {"accuracy": self.accuracy, "at": self.at, "state": self.state}

@@ -103,26 +103,30 @@ class Sign:
         return {"binary": InferenceMode(self.forward), "real": InferenceMode(unchanged)}
 
 
+class _SignForward:
+    """Forward is the sign; the subclasses differ in the gradient."""
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """Return sign(``latent``)."""
+        return sign(latent)
+
+    def inference_modes(self) -> Mapping[str, InferenceMode]:
+        """Return "binary" (sign w) and "real" (the latents)."""
+        return {"binary": InferenceMode(sign), "real": InferenceMode(unchanged)}
+
+
 @dataclass(frozen=True)
-class SignHardTanh:
+class SignHardTanh(_SignForward):
     """sign(x), with the gradient of hard tanh, whose mask includes |x| = 1 (BNN, eq. 4).
 
     The mask is inclusive because a latent that is clipped to the edge would otherwise never move
     again.
     """
 
-    def forward(self, latent: Tensor) -> Tensor:
-        """Return sign(``latent``)."""
-        return sign(latent)
-
     def backward(self, latent: Tensor, grad: Tensor) -> Tensor:
         """Return ``grad`` where |``latent``| <= 1, else 0."""
         size = latent.abs()
         return torch.le(size, 1, out=size).mul_(grad)
-
-    def inference_modes(self) -> Mapping[str, InferenceMode]:
-        """Return "binary" (sign w) and "real" (the latents)."""
-        return {"binary": InferenceMode(sign), "real": InferenceMode(unchanged)}
 
 
 @dataclass(frozen=True)
@@ -150,18 +154,6 @@ class Stochastic:
         """Return "binary" (H sign w), "real" (the latents) and "ensemble" (of draws)."""
         modes = dict(Sign(self.scale).inference_modes())
         return modes | {"ensemble": InferenceMode(self.forward, self.draws)}
-
-
-class _SignForward:
-    """Forward is the sign; the subclasses differ in the gradient."""
-
-    def forward(self, latent: Tensor) -> Tensor:
-        """Return sign(``latent``)."""
-        return sign(latent)
-
-    def inference_modes(self) -> Mapping[str, InferenceMode]:
-        """Return "binary" (sign w) and "real" (the latents)."""
-        return {"binary": InferenceMode(sign), "real": InferenceMode(unchanged)}
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,8 @@ from bnnbench.methods import Method, Phase, unchanged
 from bnnbench.schedules import Linear, Scheduled
 from bnnbench.spaces import Float
 from bnnbench_plugins.frozen import locked
-from bnnbench_plugins.optimizers import LearningRate, adam
+from bnnbench_plugins.optimizers import LearningRate, adam, keep
+from bnnbench_plugins.xnor import Scaled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -73,7 +74,8 @@ class BudgetWarning(UserWarning):
 class Hardening:
     """lambda = min(budget / total r, 1), r = max(e, 1)/E by epochs, or from 0 to 1 by steps.
 
-    The sum of 2 lambda over a training of any length is about ``budget``.
+    The sum of 2 lambda over a stage of any length is about ``budget``. What falls to the lock is
+    not spent: 4 % of it as published, half of it in a stage of 4 epochs whose last is locked.
 
     >>> from bnnbench.schedules import Progress
     >>> [Hardening(2.0)(Progress(0, 32, e, 4)) for e in range(4)]
@@ -107,10 +109,7 @@ class Bnew(Adam):
         eps: float = 1e-8,
     ) -> None:
         super().__init__(params, lr=lr, betas=betas, eps=eps, fused=True)
-        for name, value in (("lam", lam), ("order", order)):
-            self.defaults[name] = value
-            for group in self.param_groups:
-                group.setdefault(name, value)
+        keep(self, lam=lam, order=order)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -158,20 +157,9 @@ class Relaxed:
         }
 
 
-def scaled_sign(latent: Tensor) -> Tensor:
-    """Return mean|w| sign(w) per filter, the first axis; a filter of zeros is the smallest scale.
-
-    >>> scaled_sign(torch.tensor([[0.5, -0.25, 0.0], [0.0, 0.0, 0.0]]))[0]
-    tensor([ 0.2500, -0.2500,  0.2500])
-    """
-    axes = tuple(range(1, latent.dim()))
-    height = latent.abs().mean(axes, keepdim=True).clamp_min_(torch.finfo(latent.dtype).tiny)
-    return sign(latent).mul_(height)
-
-
 def projection(scale: LockScale) -> Callable[[Tensor], Tensor]:
     """Return what the weights are locked to."""
-    return scaled_sign if scale == "filter" else sign
+    return Scaled().forward if scale == "filter" else sign
 
 
 def relaxed(*, lr: LearningRate = 1e-2) -> Method:

@@ -28,13 +28,16 @@ def adam(lr: Hyper) -> Scheduled[torch.optim.Optimizer]:
     return Scheduled(Adam, lr=lr, fused=True)
 
 
+def keep(optimizer: torch.optim.Optimizer, **hyperparameters: Any) -> None:
+    """Add hyperparameters to every group of an optimizer that does not set them itself."""
+    for name, value in hyperparameters.items():
+        optimizer.defaults[name] = value
+        for group in optimizer.param_groups:
+            group.setdefault(name, value)
+
+
 class _Clipped(torch.optim.Optimizer):
     """After each step, w <- clip(w, -clip, clip); ``clip`` is a key of the groups."""
-
-    def _keep(self, clip: float) -> None:
-        self.defaults["clip"] = clip
-        for group in self.param_groups:
-            group.setdefault("clip", clip)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -58,7 +61,7 @@ class ClippedAdam(_Clipped, Adam):
         clip: Annotated[float, Gt(0)] = 1.0,
     ) -> None:
         Adam.__init__(self, params, lr=lr, betas=betas, eps=eps, fused=True)
-        self._keep(clip)
+        keep(self, clip=clip)
 
 
 class ClippedSGD(_Clipped, SGD):
@@ -72,4 +75,4 @@ class ClippedSGD(_Clipped, SGD):
         clip: Annotated[float, Gt(0)] = 1.0,
     ) -> None:
         SGD.__init__(self, params, lr=lr, momentum=momentum)
-        self._keep(clip)
+        keep(self, clip=clip)

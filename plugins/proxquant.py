@@ -40,7 +40,7 @@ from bnnbench.schedules import Scheduled
 from bnnbench.spaces import Float
 from bnnbench_plugins.bnew import Relaxed
 from bnnbench_plugins.frozen import locked
-from bnnbench_plugins.optimizers import LearningRate, adam
+from bnnbench_plugins.optimizers import LearningRate, adam, keep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -83,9 +83,7 @@ class ProxAdam(torch.optim.Adam):
         eps: float = 1e-8,
     ) -> None:
         super().__init__(params, lr=lr, betas=betas, eps=eps, fused=True)
-        self.defaults["r"] = r
-        for group in self.param_groups:
-            group.setdefault("r", r)
+        keep(self, r=r)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from bnnbench.checkpoints import Checkpoints, Weights
 from bnnbench.errors import DataError
 from bnnbench.runs import Part, Run
+from bnnbench.schedules import Progress
 
 RUN = Run(Part("d"), Part("a"), Part("l"), Part("m", {"lr": 0.1}), 1, 2, 10)
 OTHER = Run(Part("d"), Part("a"), Part("l"), Part("m", {"lr": 0.2}), 1, 2, 10)
@@ -22,7 +23,7 @@ DTYPES = [torch.float32, torch.float64, torch.int64, torch.bool, torch.uint8]
 def weights(run=RUN):
     network = {"one.weight": torch.ones(2, 3), "norm.bias": torch.zeros(2)}
     latents = {"one.weight": torch.full((2, 3), 0.25)}
-    return Weights(run, network, latents, "binary", 1, 2)
+    return Weights(run, network, latents, "binary", 1, Progress(5, 10, 1, 2))
 
 
 def equal(a, b):
@@ -80,7 +81,8 @@ def test_weights_come_back(tmp_path):
 
     found = kept.weights(RUN.key)
     assert kept.has_weights(RUN.key)
-    assert (RUN, "binary", 1, 2) == (found.run, found.judged, found.draws, found.epoch)
+    assert (RUN, "binary", 1) == (found.run, found.judged, found.draws)
+    assert weights().progress == found.progress
     assert equal(dict(weights().network), dict(sorted(found.network.items(), reverse=True)))
     assert equal(dict(weights().latents), found.latents)
 
@@ -95,11 +97,13 @@ def test_missing_and_damaged_weights_are_one_line(tmp_path):
     whole = path.read_bytes()
     for bad in (whole[:-5], b"", b"\x80\x04pickle", json.dumps({}).encode()):
         path.write_bytes(bad)
+        assert not kept.has_weights(RUN.key)
         with pytest.raises(DataError, match=r"is damaged .*; delete it and run its study again"):
             kept.weights(RUN.key)
     path.unlink()
     kept.save_weights(weights(OTHER))
     (tmp_path / f"{OTHER.key}.weights.safetensors").rename(path)
+    assert not kept.has_weights(RUN.key)
     with pytest.raises(DataError, match=f"must hold the weights of run {RUN.key}"):
         kept.weights(RUN.key)
 
@@ -143,6 +147,7 @@ def test_forgetting(tmp_path):
     kept.forget_training(RUN.key)
     assert kept.has_weights(RUN.key)
     assert kept.training(RUN) is None
+    (tmp_path / f"{RUN.key}.training.77.part").write_bytes(b"of a killed process")
     kept.forget(RUN.key)
     kept.forget(RUN.key)
     assert not list(tmp_path.iterdir())

@@ -77,7 +77,7 @@ def test_graph_of_runs(run, tmp_path):
     assert "start_from of ste" in shown
     assert 0 == run("report", "g")[0]
     assert "Runs that others start from or learn from" in (tmp_path / "g.html").read_text()
-    folder = tmp_path / "bnnbench.checkpoints"
+    folder = tmp_path / "bnnbench.db.checkpoints"
     assert 2 == len(list(folder.iterdir()))
     assert 0 == run("study", "run", "more")[0]
     run("study", "delete", "g", "--yes")

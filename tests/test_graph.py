@@ -366,4 +366,116 @@ def test_no_weight_is_dropped():
         check_places({k: v for k, v in small.state_dict().items() if k != "norm1.bias"}, small, "x")
     source = Run(Part("d"), Part("a"), Part("l"), Part("m"), 1, 2, 10)
     with pytest.raises(UsageError, match="give both runs the same architecture"):
-        hand_over(Weights(source, deep.state_dict(), {}, "real", 1, 1), small, "run x")
+        hand_over(Weights(source, deep.state_dict(), {}, "real", 1, None), small, "run x")
+
+
+class Stop(Recorder):
+    """An observer that breaks the study off after so many runs."""
+
+    def __init__(self, after):
+        super().__init__()
+        self.after = after
+
+    def run_started(self, entry):
+        if len(self.order) == self.after:
+            raise KeyboardInterrupt
+        super().run_started(entry)
+
+
+def test_a_new_version_goes_on_with_the_bases_that_are_there(store, workbench, monkeypatch):
+    """A study that was begun with an older version keeps its bases, finished or broken off."""
+    store.create_study("g", study(GRAPH), "cmd", "0")
+    with pytest.raises(KeyboardInterrupt):
+        StudyRunner(store, "g", workbench, Stop(after=3)).run()
+    (old,) = store.entries("g", role=BASE)
+    monkeypatch.setattr(workbench, "versions", lambda used: {"bnnbench": "99"})
+
+    for expected in (5, 0):
+        watching = Recorder()
+        runner = StudyRunner(store, "g", workbench, watching)
+        assert expected == sum(need.runs for need in runner.needs())
+        runner.run()
+        assert expected == len(watching.order)
+
+    (bop,) = store.entries("g", method="bop", number=1)
+    assert (DONE, old.run.key, "99") == (bop.state, bop.run.start_from, bop.run.code["bnnbench"])
+    later = [e.run.code["bnnbench"] for e in store.entries("g", role=BASE, number=2)]
+    assert ["99"] == later
+
+
+def test_a_base_that_failed_can_be_tried_again(store, workbench, monkeypatch):
+    """A full disk fails the base and what builds on it; --retry-failed trains them all."""
+
+    def full(weights):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(workbench.checkpoints, "save_weights", full)
+        run(store, study(GRAPH), workbench)
+    failed = [e for e in store.entries("g") if e.state == FAILED]
+    assert 6 == len(failed)
+    assert all("No space left on device" in e.error for e in failed)
+
+    assert 6 == store.retry_failed("g")
+    StudyRunner(store, "g", workbench, SILENT).run()
+
+    assert {DONE} == {e.state for e in store.entries("g")}
+
+
+def test_inherited_runs_have_their_bases(store, workbench):
+    """A study that finds its runs finished still shows what they were built on."""
+    run(store, study(GRAPH), workbench)
+
+    _, order = run(store, study(GRAPH), workbench, "again")
+
+    results = Results(store, "again")
+    assert not order
+    assert [1, 2] == [base.entry.number for base in results.bases()]
+    assert {"real": 0, "ste": 3, "bop": 3} == {r.method: r.epochs_before for r in results.rows()}
+
+
+def test_a_teacher_is_the_network_that_was_judged(store, workbench):
+    """Also where batch normalization is re-estimated for the weights of the judged mode."""
+    values = tomllib.loads(GRAPH)
+    values["protocol"] |= {"reestimate": 5, "seeds": 1}
+    values["runs"]["before"] = {
+        "method": "binaryconnect",
+        "hyperparameters": {"binarization": "stochastic"},
+    }
+    run(store, parse_study(values, "x"), workbench)
+    (entry,) = store.entries("g", role=BASE)
+    epoch = int(store.value(entry.run_id, "selected_epoch"))
+    judged = {"split": "validation", "mode": "real", "epoch": epoch}
+    recorded = store.value(entry.run_id, "accuracy", **judged)
+
+    teacher, other = (workbench._teacher(entry.run.key) for _ in range(2))
+
+    inputs, targets = workbench.dataset(entry.run.dataset).validation
+    right = (teacher(inputs).argmax(1) == targets).float().mean().item()
+    assert recorded == pytest.approx(100 * right, abs=1e-3)
+    assert teacher is not other, "a loss hooks the layers of its teacher"
+
+
+def test_a_teacher_of_many_networks_is_refused_early(store, workbench):
+    """Before anything is trained."""
+    values = tomllib.loads(GRAPH) | tomllib.loads(TAUGHT)
+    stochastic = {"binarization": "stochastic"}
+    values["runs"]["teacher"] |= {
+        "method": "binaryconnect",
+        "hyperparameters": stochastic,
+        "judged": "ensemble",
+    }
+    values["methods"] = [{"method": "ste"}]
+    store.create_study("g", parse_study(values, "x"), "cmd", "0")
+
+    with pytest.raises(UsageError, match="a teacher is one network, but binaryconnect-stochastic"):
+        StudyRunner(store, "g", workbench, SILENT).check()
+
+
+def test_runs_that_nobody_names_are_checked_too(workbench):
+    """A misspelt method is an error, used or not."""
+    values = tomllib.loads(GRAPH)
+    values["runs"]["spare"] = {"method": "steh"}
+
+    with pytest.raises(UsageError, match=r"run 'spare': .*'steh'"):
+        cells("g", parse_study(values, "x"), workbench)

@@ -87,7 +87,7 @@ def test_killed_run_is_taken_up_where_its_last_checkpoint_is(tmp_path):
     often = ("study", "run", "s", "--checkpoint-every", "0")
 
     process = bnnbench(*often, cwd=killed)
-    folder = killed / "bnnbench.checkpoints"
+    folder = killed / "bnnbench.db.checkpoints"
     until = time.monotonic() + 120
     while not list(folder.glob("*.training.safetensors")) and time.monotonic() < until:
         time.sleep(0.01)

@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from bnnbench import schema
+from bnnbench.database import checkpoint_folder, parse_url
 from bnnbench.errors import StoreError, UsageError
 from bnnbench.measurements import Measurement
 from bnnbench.runs import Part, Run
@@ -275,3 +276,16 @@ def test_storage_must_outlive_the_command(url):
     """A database in memory would be gone with the command."""
     with pytest.raises(StoreError, match="must outlive the command"):
         Store(url)
+
+
+def test_every_database_has_checkpoints_of_its_own():
+    """Names that differ only in their ending, and databases of one server, have two folders."""
+    urls = ["a.db", "a.sqlite", "runs.2024", "runs.2025", "sub/a.db"]
+    urls += [f"postgresql://{user}@host/{name}" for user, name in (("me", "x"), ("me", "y"))]
+
+    folders = [checkpoint_folder(parse_url(url)) for url in urls]
+
+    assert len(urls) == len(set(folders))
+    assert "a.db.checkpoints" == str(folders[0])
+    secret = checkpoint_folder(parse_url("postgresql://you:secret@host/x"))
+    assert folders[-2] == secret

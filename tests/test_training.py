@@ -14,7 +14,7 @@ from torch.nn import functional
 from bnnbench.evaluation import evaluate, reestimated, weight_bits
 from bnnbench.interfaces import Dataset, InferenceMode, Split
 from bnnbench.latents import Latents
-from bnnbench.layers import BinaryLinear
+from bnnbench.layers import BinaryActivation, BinaryLinear
 from bnnbench.methods import Method, Phase
 from bnnbench.probes import FlipProbe
 from bnnbench.schedules import Scheduled
@@ -385,6 +385,66 @@ def test_bits_of_other_weights():
     assert weight_bits({"a": two}) == 1
     assert weight_bits({"a": two, "b": torch.tensor([[1.0, 0.0, -1.0]])}) == 2
     assert weight_bits({}) == 32
+
+
+@dataclass(frozen=True)
+class Slope:
+    """An activation that turns from the identity into the sign."""
+
+    share: float
+
+    def forward(self, x):
+        return (1 - self.share) * x + self.share * torch.where(x >= 0, 1.0, -1.0)
+
+    def backward(self, x, grad):
+        return grad
+
+    def inference_modes(self):
+        return {}
+
+
+def test_the_selected_epoch_is_judged_with_its_own_activations():
+    """A scheduled activation is brought back with the weights, and follows the whole run."""
+    torch.manual_seed(1)
+    activation = BinaryActivation(Scheduled(Slope, share=lambda at: at.epoch / at.epochs))
+    model = nn.Sequential(BinaryLinear(6, 8), activation, BinaryLinear(8, 3))
+    settings = Settings(epochs=6, batch_size=20, seed=0, test=True)
+    data = replace(DATA, test=DATA.validation)
+    seen = []
+
+    for epoch in train(model, ste(lr=0.3, lr_end=0.3), data, LOSS, settings):
+        seen.append((activation.binarizer.share, epoch))
+
+    assert [0, *(e / 6 for e in range(6))] == pytest.approx([share for share, _ in seen[:-1]])
+    (tested,) = [
+        m for m in seen[-1][1] if (m.metric, m.split, m.mode) == ("accuracy", "test", "binary")
+    ]
+    validated = [
+        m.value
+        for _, epoch in seen
+        for m in epoch
+        if (m.metric, m.split, m.mode, m.epoch)
+        == ("accuracy", "validation", "binary", tested.epoch)
+    ]
+    assert validated == [tested.value]
+    assert tested.epoch < 6, "the test sees nothing where the last epoch is selected"
+
+
+def test_what_a_phase_draws_as_it_begins_is_the_runs_own():
+    """Same seed, same bits, and the caller's generator stays."""
+    method = ste()
+    noisy = replace(method.phases[0], start=lambda w: w + torch.randn_like(w))
+    method = replace(method, phases=(noisy,))
+    losses = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        measured, _ = run(method)
+        assert torch.equal(before, torch.get_rng_state())
+        losses.append([m.value for epoch in measured for m in epoch if m.metric == "loss"])
+
+    assert losses[0] == losses[1]
+    assert losses[0]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,175 @@
+"""Training one run into the store, whatever happens on the way."""
+
+from __future__ import annotations
+
+import time
+import traceback
+import warnings
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
+
+from bnnbench.buckets import CHECKPOINTS
+from bnnbench.environment import FOREIGN, Neighbours, describe_environment
+from bnnbench.errors import StoreError
+from bnnbench.experiments import weights
+from bnnbench.plugins import describe
+from bnnbench.store import BASE, DIVERGED, DONE, FAILED, PENDING, PRUNED, Entry, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import optuna
+
+    from bnnbench.experiments import Experiment, Workbench
+    from bnnbench.measurements import Measurement
+    from bnnbench.runs import Run
+    from bnnbench.training import Training
+
+
+class Observer(Protocol):
+    """Who watches runs being trained; see :mod:`bnnbench.cli.progress`."""
+
+    def run_started(self, entry: Entry) -> None:
+        """A run begins."""
+
+    def epochs_skipped(self, entry: Entry, epochs: int) -> None:
+        """A run is taken up after so many epochs."""
+
+    def epoch_ended(self, entry: Entry, measured: list[Measurement]) -> None:
+        """An epoch's measurements are in the database."""
+
+    def run_ended(self, entry: Entry, state: str, message: str) -> None:
+        """A run is over."""
+
+
+class Trainer:
+    """Trains the runs of a study, each from where it was broken off.
+
+    A run that fails is stored with its traceback. ``checkpoint_every`` are the seconds between two
+    checkpoints; one that cannot be written costs nothing but the taking up.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        study: str,
+        workbench: Workbench,
+        observer: Observer,
+        checkpoint_every: float,
+    ) -> None:
+        self.store, self.study, self.workbench = store, study, workbench
+        self.observer, self.checkpoint_every = observer, checkpoint_every
+        self.checkpoints = workbench.checkpoints
+
+    def train(self, entry: Entry, run: Run, trial: optuna.Trial | None) -> None:
+        """Train one run; ``trial`` is whom its accuracy is told while a pruner may stop it."""
+        from bnnbench.training import DivergedError
+
+        self.observer.run_started(entry)
+        neighbours = Neighbours()
+        state, message, error, whole = DONE, "", "", True
+        try:
+            whole = self._written(entry, run, trial)
+        except KeyboardInterrupt:
+            self.store.end_run(entry.run_id, PENDING)
+            raise
+        except DivergedError as diverged:
+            state, message = DIVERGED, str(diverged)
+        except _PrunedError:
+            state = PRUNED
+        except StoreError:  # not the run's fault: it is taken up again
+            with suppress(StoreError):
+                self.store.end_run(entry.run_id, PENDING)
+            raise
+        except Exception as failure:  # a plugin may raise anything; the study goes on
+            state, message = FAILED, describe(failure)
+            error = f"{message}\n{traceback.format_exc()}"
+        share = neighbours.foreign_share()
+        shared = not whole or (share is not None and share > FOREIGN)
+        self.store.end_run(entry.run_id, state, error=error or message, shared=shared)
+        self.checkpoints.forget_training(run.key)
+        if message:
+            self._log(entry, state, message)
+        self.observer.run_ended(entry, state, message)
+
+    def fail(self, entry: Entry, reason: str) -> None:
+        """Let a run end before it has begun."""
+        self.store.end_run(entry.run_id, FAILED, error=reason)
+        self._log(entry, FAILED, reason)
+        self.observer.run_started(entry)
+        self.observer.run_ended(entry, FAILED, reason)
+
+    def _written(self, entry: Entry, run: Run, trial: optuna.Trial | None) -> bool:
+        """Write each epoch as it comes; return whether all of them are of this process.
+
+        Who was at work beside an earlier process is not known, so that its times do not count.
+        """
+        experiment, training, begun = self._begun(entry, run)
+        environment = describe_environment(self.workbench.plugins, self.workbench.device)
+        self.store.start_run(entry.run_id, experiment.facts, environment, after=begun)
+        entry = entry._replace(facts=experiment.facts)
+        self.observer.epochs_skipped(entry, begun or 0)
+        kept = time.monotonic()
+        for measured in training:
+            self.store.write(entry.run_id, measured)
+            self.observer.epoch_ended(entry, measured)
+            if trial is not None:
+                _prune(trial, measured, entry.facts, last=run.epochs)
+            due = time.monotonic() - kept >= self.checkpoint_every
+            if due and 0 < training.epoch < run.epochs:
+                self._keep(entry, run, training)
+                kept = time.monotonic()
+        if entry.role == BASE:
+            self.checkpoints.save_weights(weights(run, training))
+        return begun is None
+
+    def _begun(self, entry: Entry, run: Run) -> tuple[Experiment, Training, int | None]:
+        """A training where it was broken off, and its epoch; None at the beginning.
+
+        Its measurements up to there must be in the database, and it must not have come to its end.
+        """
+        experiment = self.workbench.prepare(run)
+        training, state = experiment.training(), self.checkpoints.training(run)
+        if state is None:
+            return experiment, training, None
+        known = self.store.value(entry.run_id, "loss", split="train", epoch=state["epoch"])
+        if known is None or self.store.value(entry.run_id, "selected_epoch") is not None:
+            return experiment, training, None
+        try:
+            training.load(state)
+        except Exception as failure:  # a plugin's own state may not fit it any more
+            self._log(entry, "checkpoint", f"not taken up, begun anew: {describe(failure)}")
+            experiment = self.workbench.prepare(run)
+            return experiment, experiment.training(), None
+        return experiment, training, int(state["epoch"])
+
+    def _keep(self, entry: Entry, run: Run, training: Training) -> None:
+        try:
+            with training.clock.within(CHECKPOINTS):
+                self.checkpoints.save_training(run, training.state())
+        except Exception as failure:  # a full disk, or a plugin's state that no file can hold
+            self._log(entry, "checkpoint", f"not written: {describe(failure)}")
+
+    def _log(self, entry: Entry, kind: str, text: str) -> None:
+        self.store.log(self.study, kind, f"{entry.label}: {text}", entry.run_id)
+
+
+class _PrunedError(Exception):
+    pass
+
+
+def _prune(
+    trial: optuna.Trial, measured: list[Measurement], facts: Mapping[str, Any], last: int
+) -> None:
+    """Tell the pruner the accuracy on validation; stop the run if it says so in time.
+
+    Phases whose networks are not what the method is after are passed over.
+    """
+    for m in measured:
+        told = (m.metric, m.split, m.mode) == ("accuracy", "validation", facts["judged"])
+        if told and facts["phases"][m.phase]["selectable"]:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a resumed trial reports its epochs again
+                trial.report(m.value, m.epoch)
+            if m.epoch < last and trial.should_prune():
+                raise _PrunedError

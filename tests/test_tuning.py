@@ -281,7 +281,7 @@ def test_judged_mode_of_a_study_counts(store, workbench):
     values["protocol"] = {"seeds": 1}
     ran(store, parse_study(values, "tiny.toml"), workbench)
     (row, _) = Results(store, "s").rows()
-    assert ("real", True, 32) == (row.mode, row.judged, row.weight_bits)
+    assert ("real", True, "32") == (row.mode, row.judged, row.weight_bits)
 
     values["methods"] = [crossed | {"judged": "ensemble"}]
     store.create_study("bad", parse_study(values, "tiny.toml"), "cmd", "0")

@@ -12,7 +12,6 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bnnbench.checkpoints import Checkpoints
     from bnnbench.store import Store
 
 DEFAULT_STORAGE = "sqlite:///bnnbench.db"
@@ -38,14 +37,6 @@ def checkpoints_option(function: Callable[..., Any]) -> Callable[..., Any]:
         envvar="BNNBENCH_CHECKPOINTS",
         help="Where weights are kept. [default: beside the database] [env: BNNBENCH_CHECKPOINTS]",
     )(function)
-
-
-def checkpoints_of(store: Store, folder: str | None) -> Checkpoints:
-    """Return the checkpoints of a database's runs."""
-    from bnnbench.checkpoints import Checkpoints
-    from bnnbench.database import checkpoint_folder
-
-    return Checkpoints(folder or checkpoint_folder(store.url))
 
 
 def masked(text: str) -> str:

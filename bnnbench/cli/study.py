@@ -13,7 +13,6 @@ import click
 from bnnbench.cli import Group, Settings
 from bnnbench.cli.options import (
     again,
-    checkpoints_of,
     checkpoints_option,
     masked,
     open_store,
@@ -24,8 +23,10 @@ from bnnbench.errors import IncompleteError, InterruptedStudyError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bnnbench.checkpoints import Checkpoints
     from bnnbench.plugins import Plugins
     from bnnbench.results import Results
+    from bnnbench.store import Store
     from bnnbench.studies import Study
 
 
@@ -171,7 +172,7 @@ def run(
     from bnnbench.tuning import StudyRunner
 
     store = open_store(storage)
-    kept = checkpoints_of(store, checkpoints)
+    kept = _checkpoints(store, checkpoints)
     workbench = Workbench(load_plugins(settings.blocked), _device(device), threads, kept)
     watching = observer()
     runner = StudyRunner(store, name, workbench, watching, checkpoint_every)
@@ -188,6 +189,14 @@ def run(
     print_results(results)
     _complain(results)
     click.echo(f"report: bnnbench report {name}{again(storage)}")
+
+
+def _checkpoints(store: Store, folder: str | None) -> Checkpoints:
+    """Return the checkpoints of a database's runs."""
+    from bnnbench.checkpoints import Checkpoints
+    from bnnbench.database import checkpoint_folder
+
+    return Checkpoints(folder or checkpoint_folder(store.url))
 
 
 def _complain(results: Results) -> None:
@@ -282,7 +291,7 @@ def delete(name: str, yes: bool, take_over: bool, checkpoints: str | None, stora
         click.confirm(f"Delete study {name!r} with its {count} runs?", abort=True)
     with held(store, name, take_over=take_over):
         delete_optuna_studies(store, name)
-        kept = checkpoints_of(store, checkpoints)
+        kept = _checkpoints(store, checkpoints)
         for key in store.delete_study(name):
             kept.forget(key)
     click.echo(f"deleted study {name!r}, {count} runs")

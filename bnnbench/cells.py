@@ -5,7 +5,7 @@ A run that others build on is a cell too, with nothing to tune.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -101,13 +101,34 @@ def cells(name: str, study: Study, workbench: Workbench) -> list[Cell]:
     """
     for probe in study.probes:
         workbench.plugins.component("probes", probe)
-    for run in study.runs:
-        _base(name, study, study.tasks[0].name, run, workbench)  # also those that nobody names
-    return [
+    found = [
         _cell(name, study, task.model_copy(update=bases(method, task)), method, workbench)
         for task in study.tasks
         for method in study.methods
     ]
+    for run in study.runs:  # also those that nobody names
+        _base(name, study, study.tasks[0].name, run, workbench)
+    return found
+
+
+def check(planned: Iterable[Cell], workbench: Workbench) -> None:
+    """Load every data set, build every network and loss once, compare what is handed over.
+
+    Raises:
+        BnnbenchError: in one line, what would have failed in training.
+    """
+    for cell in planned:
+        check(cell.bases.values(), workbench)
+        seed = cell.study.protocol.seed
+        runs = {key: base.run({}, seed, test=False) for key, base in cell.bases.items()}
+        with _named(f"{cell.method.name!r} on {cell.task.name!r}"):
+            run = cell.run({}, seed, test=False)
+            workbench.check(run, runs.get(START_FROM), runs.get(TEACHER))
+
+
+def built_on(cell: Cell) -> list[Cell]:
+    """Return all that a cell builds on, directly or not."""
+    return [each for base in cell.bases.values() for each in (base, *built_on(base))]
 
 
 def _base(name: str, study: Study, task: str, run: str, workbench: Workbench) -> Cell:
@@ -126,13 +147,13 @@ def _cell(name: str, study: Study, task: Task, method: MethodSpec, workbench: Wo
         kind = "losses" if key == "loss" else f"{key}s"
         with _named(f"task.{key}"):
             parts[kind] = Part(c.name, workbench.complete(kind, c.name, c.hyperparameters))
-    with _named(f"method {method.name!r} on {task.name!r}" if task.teacher else "task.loss"):
+    with _named(f"task {task.name!r}"):
         check_teacher(workbench, task.loss.name, named=bool(task.teacher))
     with _named(f"method {method.name!r}"):
         cell = _with_method(name, study, task, method, parts, workbench)
     runs = bases(method, task).items()
-    built_on = {key: _base(name, study, task.name, run, workbench) for key, run in runs}
-    return replace(cell, bases=built_on)
+    found = {key: _base(name, study, task.name, run, workbench) for key, run in runs}
+    return replace(cell, bases=found)
 
 
 @contextmanager

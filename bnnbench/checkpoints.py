@@ -6,14 +6,16 @@ executed. A file appears whole or not at all.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from bnnbench.errors import DataError
+from bnnbench.errors import DataError, UsageError
 from bnnbench.runs import Run
 from bnnbench.schedules import Progress
 
@@ -48,10 +50,26 @@ class Checkpoints:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
 
+    def check_folder(self) -> None:
+        """Refuse a folder that cannot be written to.
+
+        Raises:
+            UsageError: in one line.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
+        except OSError as error:
+            raise UsageError(
+                f"checkpoints must go into a folder that can be written to, {self.folder} cannot"
+                f" ({error.strerror}); name another with --checkpoints"
+            ) from None
+
     def has_weights(self, key: str) -> bool:
         """Whether the weights of a run are here, and whole."""
         try:
-            return self._read(self._path(key, "weights"), tensors=False)[1].key == key
+            return self.weights(key).run.key == key
         except DataError:
             return False
 
@@ -117,8 +135,10 @@ class Checkpoints:
 
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_suffix(f".{os.getpid()}.part")
-        header = {"run": run.to_json(), "facts": json.dumps(facts)}
         whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+        header = {"run": run.to_json(), "facts": json.dumps(facts), "sha256": _digest(whole)}
+        for stale in path.parent.glob(f"{path.stem}.*.part"):
+            stale.unlink(missing_ok=True)  # of a process that was killed
         try:
             save_file(whole, beside, header)
             with beside.open("rb") as file:
@@ -127,16 +147,15 @@ class Checkpoints:
         finally:
             beside.unlink(missing_ok=True)
 
-    def _read(
-        self, path: Path, *, tensors: bool = True
-    ) -> tuple[dict[str, Tensor], Run, dict[str, Any]]:
+    def _read(self, path: Path) -> tuple[dict[str, Tensor], Run, dict[str, Any]]:
         from safetensors import SafetensorError, safe_open
 
         try:
             with safe_open(path, framework="pt") as file:
                 header = file.metadata() or {}
-                names = file.keys() if tensors else ()
-                found = {name: file.get_tensor(name) for name in names}
+                found = {name: file.get_tensor(name) for name in sorted(file.keys())}
+            if header["sha256"] != _digest(found):
+                raise ValueError("its checksum is another")
             return found, Run.from_json(header["run"]), json.loads(header["facts"])
         except FileNotFoundError:
             raise DataError(f"the checkpoint {path} is missing; run its study again") from None
@@ -144,6 +163,14 @@ class Checkpoints:
             raise DataError(
                 f"the checkpoint {path} is damaged ({error}); delete it and run its study again"
             ) from error
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        found.update(name.encode())
+        found.update(tensors[name].cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def _of(tensors: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ carries the search space, and whatever else pydantic understands (``annotated_ty
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace, UnionType
@@ -104,9 +105,11 @@ class Hyperparameter:
         """Return the value in the parameter's type, or raise :class:`UsageError`."""
         from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-        finite = ConfigDict(allow_inf_nan=False)
+        if self.is_whole and isinstance(value, float) and value.is_integer():
+            value = int(value)
+        strict = ConfigDict(allow_inf_nan=False, strict=True)  # neither "0.1" nor true is a number
         try:
-            return TypeAdapter(self.annotation, config=finite).validate_python(value)
+            return TypeAdapter(self.annotation, config=strict).validate_json(json.dumps(value))
         except ValidationError as error:
             law = error.errors()[0]["msg"]
             law = law[0].lower() + law[1:]

@@ -302,7 +302,8 @@ def parse_study(values: Mapping[str, Any], where: str) -> Study:
         return Study.model_validate(values)
     except ValidationError as error:
         found = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-        found = [e for e in found if e["type"] != "too_short"] or found  # what follows from others
+        after = ("too_short", "list_type")  # what follows from others
+        found = [e for e in found if e["type"] not in after] or found
         more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
         line = "; ".join(dict.fromkeys(_explain(dict(error)) for error in found[:3]))
         if "tasks" not in values:  # the key as it stands in the file

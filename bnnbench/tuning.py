@@ -12,9 +12,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from bnnbench.cells import Cell, cells
+from bnnbench.cells import Cell, cells, check
 from bnnbench.errors import BnnbenchError, UsageError
-from bnnbench.graph import START_FROM, TEACHER
 from bnnbench.needs import Need, Wanted, builds_on
 from bnnbench.search import optuna_study, suggest, take
 from bnnbench.store import (
@@ -87,16 +86,7 @@ class StudyRunner:
         Raises:
             BnnbenchError: in one line, what would have failed later.
         """
-        for cell in self.cells:
-            self._check(cell)
-
-    def _check(self, cell: Cell) -> None:
-        for base in cell.bases.values():
-            self._check(base)
-        seed = self.protocol.seed
-        runs = {key: base.run({}, seed, test=False) for key, base in cell.bases.items()}
-        run = cell.run({}, seed, test=False)
-        self.workbench.check(run, runs.get(START_FROM), runs.get(TEACHER))
+        check(self.cells, self.workbench)
 
     def run(self) -> None:
         """Tune, then confirm. A run that fails is stored with its traceback; the others go on."""

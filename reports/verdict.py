@@ -21,6 +21,11 @@ def verdict(results: Results, rows: Sequence[Row]) -> list[str]:
     sentences = [
         _task([each for each in judged if each.task == task], binary) for task in tasks_of(judged)
     ]
+    sentences += [
+        f"What {row.method} calls binary has {row.weight_bits}-bit weights."
+        for row in rows
+        if row.done and row.mode == "binary" and row.weight_bits != "1"
+    ]
     return [*sentences, *head_starts(rows), *caveats(results, judged)]
 
 

@@ -95,7 +95,8 @@ def test_missing_and_damaged_weights_are_one_line(tmp_path):
     kept.save_weights(weights())
     path = tmp_path / f"{RUN.key}.weights.safetensors"
     whole = path.read_bytes()
-    for bad in (whole[:-5], b"", b"\x80\x04pickle", json.dumps({}).encode()):
+    flipped = whole[:-1] + bytes([whole[-1] ^ 1])  # one bit of one number
+    for bad in (flipped, whole[:-5], b"", b"\x80\x04pickle", json.dumps({}).encode()):
         path.write_bytes(bad)
         assert not kept.has_weights(RUN.key)
         with pytest.raises(DataError, match=r"is damaged .*; delete it and run its study again"):

@@ -80,16 +80,71 @@ def test_graph_of_runs(run, tmp_path):
     folder = tmp_path / "bnnbench.db.checkpoints"
     assert 2 == len(list(folder.iterdir()))
     assert 0 == run("study", "run", "more")[0]
-    run("study", "delete", "g", "--yes")
+    assert (
+        "deleted study 'g', 2 runs; 6 others belong to other studies"
+        in run("study", "delete", "g", "--yes")[1]
+    )
     assert 2 == len(list(folder.iterdir()))
     run("study", "delete", "more", "--yes")
     assert not list(folder.iterdir())
 
 
+WRONG_GRAPHS = {
+    "width = 16": (
+        "width = 8",
+        "'dense1.weight' of shape (16, 64) does not fit the place of shape (8",
+    ),
+    "epochs = 2": ("epochs = 2\nbatch_size = 100000", "batch_size must be at most"),
+    'method = "bop"': ('method = "bnew"', "bnew has 3 phases and needs as many epochs, got 2"),
+    "[protocol]": ("[runs.spare]\nmethod = 'nobody'\n[protocol]", "run 'spare': "),
+}
+
+
+@pytest.mark.parametrize("old", WRONG_GRAPHS)
+def test_create_refuses_what_cannot_be_trained(run, tmp_path, old):
+    """Shapes, batches, phases: told before the study is there, with the method's name."""
+    new, message = WRONG_GRAPHS[old]
+    graph = GRAPH.replace(old, new, 1)
+    if "width" in old:
+        own = 'architecture = { name = "mlp", depth = 1, width = 16 }\nepochs = 3'
+        graph = graph.replace("epochs = 3", own)
+    (tmp_path / "wrong.toml").write_text(graph)
+
+    code, _, err = run("study", "create", "w", "--from", "wrong.toml")
+
+    assert (2, 1) == (code, len(err.splitlines()))
+    assert message in err
+    assert "there is no database" in run("study", "list")[2]
+
+
+def test_runs_that_nobody_names_are_told(run, tmp_path):
+    """A run that nothing builds on is not trained, and one is told so."""
+    (tmp_path / "spare.toml").write_text(
+        GRAPH.replace("[protocol]", "[runs.spare]\nmethod='ste'\n[protocol]")
+    )
+
+    code, out, err = run("study", "create", "s", "--from", "spare.toml")
+
+    assert 0 == code
+    assert "warning: the run 'spare' is named by nobody and will not be trained\n" == err
+    assert "others build on: before\n" in out
+
+
+def test_a_folder_that_cannot_hold_checkpoints_is_refused(run, tmp_path):
+    """Before anything is trained."""
+    (tmp_path / "file").write_text("")
+    run("study", "create", "s", "--from", "tiny.toml")
+
+    code, _, err = run("study", "run", "s", "--checkpoints", "file")
+
+    assert (2, 1) == (code, len(err.splitlines()))
+    assert "file cannot (File exists); name another with --checkpoints" in err
+
+
 def test_warnings_are_one_line(run, tmp_path, recwarn):
     """What a method warns of is said as an error is, and the study goes on."""
     warned = TINY.replace('method = "bop"', 'method = "bnew"\nhyperparameters = { budget = 2 }')
-    (tmp_path / "warned.toml").write_text(warned)
+    (tmp_path / "warned.toml").write_text(warned.replace("epochs = 2", "epochs = 3"))
     warnings.simplefilter("default")
 
     code, _, err = run("study", "create", "w", "--from", "warned.toml")

@@ -56,3 +56,17 @@ def test_missing_hyperparameter():
     """A parameter without a default must be given."""
     with pytest.raises(UsageError, match="needs a value for 'shape'"):
         validate(component, {}, "c")
+
+
+@pytest.mark.parametrize("value", [True, "0.01", [0.1], None])
+def test_numbers_are_numbers(value):
+    """Neither a text that looks like a number nor true is one."""
+
+    def component(lr: float = 1.0, n: int = 1, betas: tuple[float, float] = (0.9, 0.99)): ...
+
+    with pytest.raises(UsageError, match=r"c: lr = .*valid number"):
+        validate(component, {"lr": value}, "c")
+    with pytest.raises(UsageError, match=r"c: n = .*valid integer"):
+        validate(component, {"n": value}, "c")
+    found = validate(component, {"lr": 2, "n": 3.0, "betas": [0, 0.5]}, "c")
+    assert {"lr": 2.0, "n": 3, "betas": (0.0, 0.5)} == found

@@ -142,11 +142,13 @@ def _warnings_in_one_line() -> Iterator[None]:
     """Let what a method warns of look like an error, and leave Python's own warnings alone."""
     with warnings.catch_warnings():
         before = warnings.showwarning
+        told: set[str] = set()
 
         def show(message: Any, category: type[Warning], *where: Any) -> None:
             if category.__module__.partition(".")[0] == "builtins" and category is not UserWarning:
                 before(message, category, *where)
-            else:
+            elif str(message) not in told:
+                told.add(str(message))
                 click.echo(f"warning: {' '.join(str(message).split())}", err=True)
 
         warnings.showwarning = show  # type: ignore[assignment]

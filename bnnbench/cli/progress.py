@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from bnnbench.store import Entry
 
 
-def observer() -> PlainProgress:
-    """Return the observer that fits the output."""
-    return LiveProgress() if sys.stdout.isatty() else PlainProgress()
+def observer(threads: int | None = None) -> PlainProgress:
+    """Return the observer that fits the output; ``threads`` are those that the user asked for."""
+    return (LiveProgress if sys.stdout.isatty() else PlainProgress)(threads)
 
 
 def duration(seconds: float) -> str:
@@ -37,15 +37,13 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def busy() -> str:
+def busy(threads: int | None) -> str:
     """Return a warning where other processes use this machine, else nothing."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     if load < 0.5:
         return ""
-    return (
-        f"; this machine is busy (load {load:.1f}), so times may not count, and --threads 1 may be"
-        " many times as fast"
-    )
+    faster = ", and --threads 1 may be many times as fast" if threads is None else ""
+    return f"; this machine is busy (load {load:.1f}), so times may not count{faster}"
 
 
 QUIET = 30.0  #: seconds after which plain progress says something in the middle of a run
@@ -54,7 +52,8 @@ QUIET = 30.0  #: seconds after which plain progress says something in the middle
 class PlainProgress:
     """One line for each run that ends, and one now and then in a long run."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int | None = None) -> None:
+        self.threads = threads
         self.runs = self.done = 0
         self.epochs = self.epochs_left = self.epochs_seen = 0
         self.began = self.run_began = self.said = 0.0
@@ -67,7 +66,8 @@ class PlainProgress:
         self.epochs = sum(need.runs * need.epochs for need in needs)
         self.epochs_left = self.epochs
         self.began = time.monotonic()
-        click.echo(f"study {name}: {self.runs} runs to do" + busy())
+        warning = busy(self.threads) if self.runs else ""
+        click.echo(f"study {name}: {self.runs} runs to do{warning}")
         sys.stdout.flush()
         yield
 

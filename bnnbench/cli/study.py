@@ -18,12 +18,14 @@ from bnnbench.cli.options import (
     open_store,
     storage_option,
 )
-from bnnbench.errors import IncompleteError, InterruptedStudyError, UsageError
+from bnnbench.errors import DataError, IncompleteError, InterruptedStudyError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bnnbench.cells import Cell
     from bnnbench.checkpoints import Checkpoints
+    from bnnbench.experiments import Workbench
     from bnnbench.plugins import Plugins
     from bnnbench.results import Results
     from bnnbench.store import Store
@@ -63,7 +65,7 @@ def create(
 ) -> None:
     """Create a study: a bundled one of this NAME, a study file's (--from), or one from flags."""
     from bnnbench import __version__
-    from bnnbench.cells import cells
+    from bnnbench.cells import built_on, cells
     from bnnbench.experiments import Workbench
     from bnnbench.plugins import load_plugins
     from bnnbench.studies import check_name
@@ -71,20 +73,37 @@ def create(
     check_name(name)
     plugins = load_plugins(settings.blocked)
     study = _overridden(_described(plugins, name, source, flags), flags, source or name)
-    planned = cells(name, study, Workbench(plugins))
+    workbench = Workbench(plugins)
+    planned = cells(name, study, workbench)
+    _check_with_data(planned, workbench)
     command = masked(shlex.join(["bnnbench", *sys.argv[1:]]))
     open_store(storage, create=True).create_study(name, study, command, __version__)
     tuned = [c for c in planned if c.spaces]
     trials = study.protocol.trials * len(tuned)
     runs = trials + study.protocol.seeds * len(planned)
-    built_on = f", beside runs that others build on: {', '.join(study.runs)}" if study.runs else ""
+    used = {base.method.name for cell in planned for base in built_on(cell)}
+    for spare in sorted(set(study.runs) - used):
+        click.echo(
+            f"warning: the run {spare!r} is named by nobody and will not be trained", err=True
+        )
+    beside = f", beside runs that others build on: {', '.join(sorted(used))}" if used else ""
     click.echo(
         f"created study {name!r}: tasks {len(study.tasks)}, methods {len(study.methods)},"
-        f" tuning trials {trials}, seeds {study.protocol.seeds}, runs in all {runs}{built_on}"
+        f" tuning trials {trials}, seeds {study.protocol.seeds}, runs in all {runs}{beside}"
     )
     if not study.protocol.trials:
         click.echo("0 trials: nothing is tuned, hyperparameters are as published or as given")
     click.echo(f"run it: bnnbench study run {name}{again(storage)}")
+
+
+def _check_with_data(planned: list[Cell], workbench: Workbench) -> None:
+    """Build everything once, where the data are here; where they are not, say so."""
+    from bnnbench.cells import check
+
+    try:
+        check(planned, workbench)
+    except DataError as error:
+        click.echo(f"warning: not checked with its data: {error}", err=True)
 
 
 def _described(plugins: Plugins, name: str, source: str | None, flags: dict[str, Any]) -> Study:
@@ -173,8 +192,9 @@ def run(
 
     store = open_store(storage)
     kept = _checkpoints(store, checkpoints)
+    kept.check_folder()
     workbench = Workbench(load_plugins(settings.blocked), _device(device), threads, kept)
-    watching = observer()
+    watching = observer(threads)
     runner = StudyRunner(store, name, workbench, watching, checkpoint_every)
     if plan:
         plan_table(name, runner.needs())
@@ -292,6 +312,8 @@ def delete(name: str, yes: bool, take_over: bool, checkpoints: str | None, stora
     with held(store, name, take_over=take_over):
         delete_optuna_studies(store, name)
         kept = _checkpoints(store, checkpoints)
-        for key in store.delete_study(name):
+        gone = store.delete_study(name)
+        for key in gone:
             kept.forget(key)
-    click.echo(f"deleted study {name!r}, {count} runs")
+    stay = f"; {count - len(gone)} others belong to other studies" if count > len(gone) else ""
+    click.echo(f"deleted study {name!r}, {len(gone)} runs{stay}")

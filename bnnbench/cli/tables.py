@@ -83,7 +83,10 @@ def _spread(spread: Spread | None, digits: int) -> str:
 
 def _notes(results: Results, rows: Sequence[Row], *, details: bool) -> list[str]:
     protocol = results.study.protocol
-    notes = ["* the inference mode in which the method's authors judge it; mean ± sd over n seeds"]
+    notes = [
+        "* the inference mode in which a method is judged: its authors' own, or as the study says"
+    ]
+    notes += ["mean ± sd over n seeds"]
     if results.study.protocol.trials:
         notes.append(f"tuned with {protocol.trials} trials per method on validation only")
     for row in rows:
@@ -92,6 +95,10 @@ def _notes(results: Results, rows: Sequence[Row], *, details: bool) -> list[str]
             notes.append(f"{row.method}: {ends}; not in the means")
         if row.judged:
             notes += [_published(row, p) for p in row.published]
+        if row.done and row.mode == "binary" and row.weight_bits != "1":
+            notes.append(
+                f"{row.method}: what it calls binary has weights of {row.weight_bits} bits"
+            )
         if row.judged and row.done and details:
             chosen = ", ".join(f"{k}={_short(v)}" for k, v in row.hyperparameters.items())
             notes.append(f"{row.method}: {chosen}")

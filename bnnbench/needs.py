@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class Need(NamedTuple):
     """What a study still needs of one (task, method), or of a run that others build on.
 
-    ``bases`` counts the latter's runs that are missing, ``reused`` those that are there;
-    ``builds_on`` says what it starts from or learns from.
+    ``bases`` counts the latter's runs that are missing, ``reused`` those runs that another study
+    has already; ``builds_on`` says what it starts from or learns from.
     """
 
     task: str

@@ -56,29 +56,37 @@ class StudyRunner:
     def needs(self) -> list[Need]:
         """Return what is missing, by (task, method); runs that others build on come first."""
         ended = [e for e in self.store.entries(self.name) if e.state in ENDED]
-        mine = [[e for e in ended if (e.task, e.method) == cell.place] for cell in self.cells]
-        own = [self._need(cell, found) for cell, found in zip(self.cells, mine, strict=True)]
-        wanted = Wanted(self._base_run, self._is_ready)
-        for cell, found, need in zip(self.cells, mine, own, strict=True):
-            there = {e.number for e in found if e.role == CONFIRM}
-            seeds = [seed for seed in self.seeds if seed not in there] if need.confirmations else []
-            for seed in [self.protocol.seed] * bool(need.trials) + seeds:
+        wanted, own = Wanted(self._base_run, self._is_ready), []
+        for cell in self.cells:
+            found = [e for e in ended if (e.task, e.method) == cell.place]
+            trials, seeds = self._missing(cell, found)
+            there = [seed for seed in seeds if self._is_there(cell, seed)]
+            seeds = [seed for seed in seeds if seed not in there]
+            for seed in [self.protocol.seed] * bool(trials) + seeds:
                 wanted.add(cell, seed)
+            counts = (trials, len(seeds), cell.task.epochs, 0, len(there))
+            own.append(Need(*cell.place, *counts, builds_on(cell)))
         return [*wanted.needs(), *own]
+
+    def _is_there(self, cell: Cell, seed: int) -> bool:
+        """Whether another study has the confirming run already; of a tuned one nobody knows."""
+        if self._budget(cell):
+            return False
+        key = self._run(cell, {}, seed, test=True).key
+        return self.store.states([key]).get(key) == DONE
 
     def _is_ready(self, run: Run) -> bool:
         """Whether a run that others build on need not be trained."""
         here = self.workbench.checkpoints.has_weights(run.key)
         return here and self.store.states([run.key]).get(run.key) == DONE
 
-    def _need(self, cell: Cell, ended: list[Entry]) -> Need:
+    def _missing(self, cell: Cell, ended: list[Entry]) -> tuple[int, list[int]]:
+        """The number of trials and the seeds of confirming runs that a cell still needs."""
         tuned = [e for e in ended if e.role == TUNE]
         trials = self._budget(cell) - len(tuned)
         hopeless = tuned and not trials and all(e.state != DONE for e in tuned)
-        seeds = 0 if hopeless else self.protocol.seeds
-        confirmed = sum(e.role == CONFIRM for e in ended)
-        missing = max(0, seeds - confirmed)
-        return Need(*cell.place, trials, missing, cell.task.epochs, builds_on=builds_on(cell))
+        confirmed = {e.number for e in ended if e.role == CONFIRM}
+        return trials, [s for s in self.seeds if s not in confirmed and not hopeless]
 
     def check(self) -> None:
         """Load every data set and build every network and loss once, before anything is trained.

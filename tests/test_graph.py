@@ -160,7 +160,12 @@ def test_another_study_reuses_what_is_there(store, workbench):
 
     plan = {need.method: need for need in runner.needs()}
     runner.run()
+    store.create_study("same", study(GRAPH), "cmd", "0")
+    same = StudyRunner(store, "same", workbench, SILENT).needs()
 
+    assert [("real", 0, 2), ("ste", 0, 2), ("bop", 0, 2)] == [
+        (need.method, need.runs, need.reused) for need in same
+    ]
     assert (0, 2, 0) == (plan["before"].bases, plan["before"].reused, plan["before"].runs)
     assert ("start_from = before",) == plan["binaryconnect"].builds_on
     assert [("binaryconnect", 1), ("binaryconnect", 2)] == [(m, n) for _, m, _, n in watching.order]

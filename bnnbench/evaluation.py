@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import nn
 
+from bnnbench.metrics import TALLIES
 from bnnbench.seeds import RandomState, derive
 
 if TYPE_CHECKING:
@@ -15,22 +17,29 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from bnnbench.interfaces import InferenceMode, Loss, Split
+    from bnnbench.interfaces import Examples, InferenceMode, Loss, Task
     from bnnbench.latents import Latents
 
-BATCH = 1000  #: examples in one forward pass; the result does not depend on it
+BATCH = 1000  #: most examples in one forward pass, and
+NUMBERS = 2**22  #: most numbers in its inputs; the result does not depend on them
 
 
 class Score(NamedTuple):
-    """``accuracy`` in percent and the mean ``loss`` over a split."""
+    """The mean ``loss`` over a split, and its task's metrics in percent, by name."""
 
-    accuracy: float
     loss: float
+    metrics: Mapping[str, float]
 
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, latents: Latents, mode: InferenceMode, split: Split, loss: Loss, seed: int = 0
+    model: nn.Module,
+    latents: Latents,
+    mode: InferenceMode,
+    examples: Examples,
+    loss: Loss,
+    task: Task = "classification",
+    seed: int = 0,
 ) -> Score:
     """Return the score of the network on a split, computing with the weights of the mode.
 
@@ -40,21 +49,32 @@ def evaluate(
     """
     training = model.training
     model.eval()
-    outputs = torch.zeros(())
+    tally, losses = TALLIES[task](), []
     with RandomState(derive(seed, "evaluation")).in_force():
-        for _ in range(mode.draws):
-            latents.project(mode.view)
-            outputs = outputs.to(split.inputs.device) + _outputs(model, split.inputs) / mode.draws
+        for outputs, inputs, targets in _answers(model, latents, mode, examples):
+            tally.add(outputs, targets)
+            losses.append(loss(outputs, inputs, targets).double() * len(targets))
     model.train(training)
-    right = (outputs.argmax(1) == split.targets).sum().item()
-    chunks = zip(*(t.split(BATCH) for t in (outputs, *split)), strict=True)
-    total = sum(float(loss(o, x, y)) * len(y) for o, x, y in chunks)
-    n = len(split.targets)
-    return Score(accuracy=100 * right / n, loss=total / n)
+    return Score(torch.stack(losses).sum().item() / len(examples), tally.metrics())
 
 
-def _outputs(model: nn.Module, inputs: Tensor) -> Tensor:
-    return torch.cat([model(x) for x in inputs.split(BATCH)])
+def _answers(
+    model: nn.Module, latents: Latents, mode: InferenceMode, examples: Examples
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Outputs, inputs and targets, batch by batch."""
+    size = max(1, min(BATCH, NUMBERS // math.prod(examples.shape)))
+    if mode.draws == 1:
+        latents.project(mode.view)
+        for inputs, targets in examples.batches(size):
+            yield model(inputs), inputs, targets
+        return
+    means: list[Tensor] = []
+    for _ in range(mode.draws):
+        latents.project(mode.view)
+        drawn = [model(inputs) / mode.draws for inputs, _ in examples.batches(size)]
+        means = [a + b for a, b in zip(means, drawn, strict=True)] if means else drawn
+    for outputs, (inputs, targets) in zip(means, examples.batches(size), strict=True):
+        yield outputs, inputs, targets
 
 
 @contextmanager

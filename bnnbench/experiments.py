@@ -15,7 +15,7 @@ from bnnbench.spaces import hyperparameters, validate
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from torch import nn
+    from torch import Tensor, nn
 
     from bnnbench.checkpoints import Checkpoints, Weights
     from bnnbench.interfaces import Dataset, Loss, Probe
@@ -196,9 +196,9 @@ class Workbench:
         from bnnbench.seeds import RandomState
 
         data = self.dataset(run.dataset)
-        if run.batch_size > len(data.train.targets):
+        if run.batch_size > len(data.train):
             raise UsageError(
-                f"batch_size must be at most the {len(data.train.targets)} training examples"
+                f"batch_size must be at most the {len(data.train)} training examples"
                 f" of {run.dataset.name!r}, got {run.batch_size}"
             )
         network = self.network(run)
@@ -212,9 +212,11 @@ class Workbench:
             check_teacher_mode(method.name, method.judged, draws)
             fixed = self.network(teacher).eval()
         loss = self.loss(run, network, fixed)
-        few = [tensor[:2] for tensor in data.train]
+        inputs, targets = next(data.train.batches(2))
         with RandomState(0).in_force():
-            loss(network(few[0]), *few)
+            outputs = network(inputs)
+            check_outputs(run, data, outputs, targets)
+            loss(outputs, inputs, targets)
 
     def _teacher(self, key: str) -> nn.Module:
         """The network of a run, as it is judged; a new one each time, for a loss may hook it."""
@@ -266,8 +268,11 @@ class Experiment:
         """What is true of the run and cannot be read from its description."""
         return {
             "judged": self.method.judged,
+            "task": self.data.task,
             "synthetic": self.data.synthetic,
-            "examples": {name: len(getattr(self.data, name).targets) for name in _SPLITS},
+            "remark": self.data.remark,
+            "examples": {name: len(getattr(self.data, name)) for name in _SPLITS},
+            "splits": {name: getattr(self.data, name).fingerprint() for name in _SPLITS},
             "phases": phases(self.method, self.run.epochs),
             "roles": roles(self.network),
         }
@@ -303,6 +308,20 @@ def check_teacher(workbench: Workbench, loss: str, *, named: bool) -> None:
     raise UsageError(
         f'the loss {loss!r} learns from a teacher; name one of the study\'s runs, teacher = "NAME"'
     )
+
+
+def check_outputs(run: Run, data: Dataset, outputs: Tensor, targets: Tensor) -> None:
+    """Refuse a network whose outputs are not what the data set's task asks for.
+
+    Raises:
+        UsageError: the outputs are not (batch, classes) and then what the targets have.
+    """
+    wanted = (len(targets), data.classes, *targets.shape[1:])
+    if tuple(outputs.shape) != wanted:
+        raise UsageError(
+            f"a {data.task} of {run.dataset.name!r} needs outputs of shape {wanted}, but"
+            f" {run.architecture.name!r} gives {tuple(outputs.shape)}; take another architecture"
+        )
 
 
 _SPLITS = ("train", "validation", "test")

@@ -7,20 +7,22 @@ latents, an :class:`Architecture` says by the type of its layers which weights a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from plotly.graph_objects import Figure as Drawing
-    from torch import Tensor, nn
+    from torch import Generator, Tensor, nn
 
     from bnnbench.latents import Latents
     from bnnbench.measurements import Measurement
 
 View = Callable[["Tensor"], "Tensor"]  #: latent -> weight, of the same shape
+Task = Literal["classification", "segmentation"]
 
 
 class InferenceMode(NamedTuple):
@@ -75,15 +77,104 @@ class Loss(Protocol):
         ...
 
 
-class Split(NamedTuple):
-    """Inputs (n, ``*shape``) and integer targets (n,), in memory."""
+class Augmentation(Protocol):
+    """Chances taken with a whole batch of training examples."""
+
+    def __call__(
+        self, inputs: Tensor, targets: Tensor, generator: Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Return inputs and targets changed at random, by the CPU generator alone."""
+        ...
+
+
+class Examples(Protocol):
+    """One split of a data set, in memory (:class:`Split`) or read as it is needed."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one input."""
+        ...
+
+    def __len__(self) -> int:
+        """The number of examples."""
+        ...
+
+    def batches(
+        self, size: int, order: Tensor | None = None, seed: int | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield inputs (batch, ``*shape``) and integer targets (batch, ...), ``size`` at a time.
+
+        ``order`` are the numbers of the wanted examples (int64, on CPU), all as they lie if left
+        out; the last batch may be smaller. With a ``seed`` they are augmented, where the split has
+        an augmentation: same order and seed, same batches.
+        """
+        ...
+
+    def to(self, device: str) -> Examples:
+        """Return the same examples, their batches on another device."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Return a short text that differs where the examples or their order differ."""
+        ...
+
+
+@dataclass(frozen=True)
+class Split:
+    """Examples in memory, or mapped into it: inputs (n, ``*shape``), integer targets (n, ...).
+
+    A class for each example, or one for each pixel. ``augmentation`` is for training.
+    """
 
     inputs: Tensor
     targets: Tensor
+    augmentation: Augmentation | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one input."""
+        return tuple(self.inputs.shape[1:])
+
+    def __len__(self) -> int:
+        """The number of examples."""
+        return len(self.targets)
+
+    def batches(
+        self, size: int, order: Tensor | None = None, seed: int | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield batches; see :meth:`Examples.batches`."""
+        pairs = self._pairs(size, order)
+        if seed is None or self.augmentation is None:
+            return pairs
+        return self._augmented(pairs, self.augmentation, seed)
+
+    def _pairs(self, size: int, order: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
+        if order is None:
+            yield from zip(self.inputs.split(size), self.targets.split(size), strict=True)
+            return
+        for chosen in order.to(self.inputs.device).split(size):
+            yield self.inputs[chosen], self.targets[chosen]
+
+    def _augmented(
+        self, pairs: Iterator[tuple[Tensor, Tensor]], augmentation: Augmentation, seed: int
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        from torch import Generator
+
+        generator = Generator().manual_seed(seed)
+        for inputs, targets in pairs:
+            yield augmentation(inputs, targets, generator)
 
     def to(self, device: str) -> Split:
         """Return the same examples on another device."""
-        return Split(self.inputs.to(device), self.targets.to(device))
+        return replace(self, inputs=self.inputs.to(device), targets=self.targets.to(device))
+
+    def fingerprint(self) -> str:
+        """Return a digest of all targets and of up to 256 inputs, spread over the split."""
+        few = self.inputs[:: max(1, len(self) // 256)][:256]
+        digest = hashlib.sha256(repr((tuple(self.inputs.shape), str(few.dtype))).encode())
+        for tensor in (self.targets, few):
+            digest.update(tensor.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -91,18 +182,24 @@ class Dataset:
     """A task's examples, split once and for all.
 
     The tuner sees ``validation`` only; ``test`` is looked at once, at the end of a confirming run.
+    In a classification targets are (n,) and outputs (batch, ``classes``), in a segmentation there
+    is a class for each pixel: targets (n, height, width), outputs (batch, ``classes``, height,
+    width). ``remark`` says in a few words what sets the data apart from the published ones, and
+    stands wherever their results stand.
     """
 
-    train: Split
-    validation: Split
-    test: Split
+    train: Examples
+    validation: Examples
+    test: Examples
     classes: int
     synthetic: bool = False
+    task: Task = "classification"
+    remark: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of one input."""
-        return tuple(self.train.inputs.shape[1:])
+        return self.train.shape
 
 
 class Probe(Protocol):

@@ -7,6 +7,7 @@ outside, between two epochs.
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,20 +19,20 @@ from bnnbench.clock import Clock
 from bnnbench.errors import BnnbenchError
 from bnnbench.evaluation import evaluate, reestimated, weight_bits
 from bnnbench.latents import Latents
-from bnnbench.layers import BinaryActivation, activation_bits, real_parameters
+from bnnbench.layers import BinaryActivation, activation_bits
 from bnnbench.measurements import Measurement
-from bnnbench.schedules import PerLayer, Progress, resolve
+from bnnbench.schedules import Progress
 from bnnbench.seeds import RandomState, derive
+from bnnbench.selection import Selected
+from bnnbench.stretch import Stretch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from torch import Tensor, nn
-    from torch.optim import Optimizer
 
-    from bnnbench.interfaces import Binarizer, Dataset, InferenceMode, Loss, Probe, Split
-    from bnnbench.methods import Method, Phase
-    from bnnbench.schedules import Scheduled
+    from bnnbench.interfaces import Dataset, Examples, InferenceMode, Loss, Probe
+    from bnnbench.methods import Method
 
 
 class DivergedError(BnnbenchError):
@@ -98,21 +99,21 @@ class Training:
         self.model = model.to(settings.device)
         self.method, self.loss, self.settings = method, loss, settings
         self.probes, self.clock = probes, clock or Clock(settings.device)
-        self.train_split = data.train.to(settings.device)
+        self.examples, self.task = data.train.to(settings.device), data.task
         self.validation = data.validation.to(settings.device)
         self.test = data.test.to(settings.device) if settings.test else None
-        self.steps = len(data.train.targets) // settings.batch_size
+        self.steps = len(data.train) // settings.batch_size
         with self.random.in_force():
             self.latents = Latents(model, method.initialize)
         self.spans, self.stages = method.spans(settings.epochs), method.stages(settings.epochs)
-        self.selected = _Selected(settings.select)
+        self.selected = Selected(settings.select)
         self.activations = [
             module
             for module in model.modules()
             if isinstance(module, BinaryActivation) and module.scheduled
         ]
         self.epoch = 0  # so many are finished
-        self.stretch: _Stretch | None = None
+        self.stretch: Stretch | None = None
         self.warm = False
 
     def __iter__(self) -> Iterator[list[Measurement]]:
@@ -150,7 +151,7 @@ class Training:
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from a state that :meth:`state` gave."""
         self.epoch = state["epoch"]
-        self.stretch = self._stretch(self._phase(self.epoch - 1))
+        self.stretch = self.stretch_of(self._phase(self.epoch - 1))
         self.stretch.load(state["optimizers"])
         self.model.load_state_dict(state["model"])
         self.latents.load(state["latents"])
@@ -171,40 +172,40 @@ class Training:
         epochs, steps = self.settings.epochs, max(self.steps, 1)
         return Progress(epoch * steps + step, epochs * steps, epoch, epochs)
 
+    def stretch_of(self, number: int) -> Stretch:
+        """Return a new stretch of a phase."""
+        first, end = self.stages[number]
+        phase, begun = self.method.phases[number], self.spans[number][0]
+        return Stretch(
+            number, phase, self.latents, self.model, begun - first, end - first, max(self.steps, 1)
+        )
+
     def _for_reestimation(self) -> list[Tensor]:
-        size = self.settings.batch_size
-        inputs = self.train_split.inputs[: self.settings.reestimate * size]
-        return list(inputs.split(size)) if len(inputs) else []
+        batches = self.examples.batches(self.settings.batch_size)
+        return [inputs for inputs, _ in itertools.islice(batches, self.settings.reestimate)]
 
     def _phase(self, epoch: int) -> int:
         """The number of the phase that an epoch, counted from 0, belongs to."""
         return next(number for number, (_, end) in enumerate(self.spans) if epoch < end)
 
-    def _entered(self, number: int) -> _Stretch:
+    def _entered(self, number: int) -> Stretch:
         """The stretch of a phase: the present one, or a new one that begins."""
         if self.stretch is not None and self.stretch.number == number:
             return self.stretch
         before = self.stretch
-        stretch = self._stretch(number)
+        stretch = self.stretch_of(number)
         with self.random.in_force():
             self.latents.become(stretch.phase.start)
         if stretch.phase.continues and before is not None:
             stretch.go_on_from(before)
         return stretch
 
-    def _stretch(self, number: int) -> _Stretch:
-        first, end = self.stages[number]
-        phase, begun = self.method.phases[number], self.spans[number][0]
-        return _Stretch(
-            number, phase, self.latents, self.model, begun - first, end - first, max(self.steps, 1)
-        )
-
     def _outside(self, measured: Iterable[Measurement]) -> list[Measurement]:
         measured = list(measured)
         self.clock.enter(buckets.DATABASE)
         return measured
 
-    def _epoch(self, stretch: _Stretch) -> list[Measurement]:
+    def _epoch(self, stretch: Stretch) -> list[Measurement]:
         with self.clock.within(buckets.TRAIN):
             mean_loss = self._steps(stretch).item()
         self.clock.enter(buckets.OTHER)
@@ -222,7 +223,7 @@ class Training:
         judged = self.method.judged
         return {name: mode for name, mode in modes.items() if mode.draws == 1 or name == judged}
 
-    def _steps(self, stretch: _Stretch) -> Tensor:
+    def _steps(self, stretch: Stretch) -> Tensor:
         """One epoch of Algorithm 1 of BinaryConnect, for any method; the mean loss."""
         model, latents, loss, optimizers = self.model, self.latents, self.loss, stretch.optimizers
         total_loss = torch.zeros((), device=self.settings.device)
@@ -249,23 +250,24 @@ class Training:
 
     def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Whole batches in an order that depends on the seed and the epoch alone."""
-        size, (inputs, targets) = self.settings.batch_size, self.train_split
-        generator = torch.Generator().manual_seed(derive(self.settings.seed, "order", epoch))
-        order = torch.randperm(len(targets), generator=generator).to(targets.device)
-        for chosen in order[: self.steps * size].split(size):
-            yield inputs[chosen], targets[chosen]
+        size, seed = self.settings.batch_size, self.settings.seed
+        generator = torch.Generator().manual_seed(derive(seed, "order", epoch))
+        order = torch.randperm(len(self.examples), generator=generator)[: self.steps * size]
+        return self.examples.batches(size, order, derive(seed, "augmentation", epoch))
 
     def _scores(
-        self, modes: Mapping[str, InferenceMode], name: str, split: Split
+        self, modes: Mapping[str, InferenceMode], name: str, examples: Examples
     ) -> Iterator[Measurement]:
         seed, batches = self.settings.seed, self._for_reestimation()
         for mode_name, mode in modes.items():
             with reestimated(self.model, self.latents, mode, batches):
-                score = evaluate(self.model, self.latents, mode, split, self.loss, seed)
+                score = evaluate(
+                    self.model, self.latents, mode, examples, self.loss, self.task, seed
+                )
             if mode_name == self.method.judged and not math.isfinite(score.loss):
                 raise DivergedError(f"the {name} loss with {mode_name} weights is {score.loss}")
-            yield Measurement("accuracy", score.accuracy, split=name, mode=mode_name)
-            yield Measurement("loss", score.loss, split=name, mode=mode_name)
+            for metric, value in {**score.metrics, "loss": score.loss}.items():
+                yield Measurement(metric, value, split=name, mode=mode_name)
 
     def _probed(self) -> list[Measurement]:
         with self.clock.within(buckets.PROBES):
@@ -314,118 +316,3 @@ def _on(device: str, value: Any) -> Any:
 
 def _placed(measured: Measurement, *, epoch: int, phase: int) -> Measurement:
     return measured._replace(epoch=epoch, phase=phase)
-
-
-class _Stretch:
-    """A phase under way: its optimizers, its binarizer of the moment, its place in its stage.
-
-    The phase begins ``begun`` epochs after its stage, which has ``epochs`` of ``steps`` each.
-    """
-
-    def __init__(
-        self,
-        number: int,
-        phase: Phase,
-        latents: Latents,
-        model: nn.Module,
-        begun: int,
-        epochs: int,
-        steps: int,
-    ) -> None:
-        self.number, self.phase = number, phase
-        self.begun, self.epochs, self.steps = begun, epochs, steps
-        self.binarizer = self.build(self.progress(0, 0))
-        real = [{"params": list(real_parameters(model).values())}]
-        wanted = {"binary": (phase.binary, latents.groups()), "real": (phase.real, real)}
-        self.optimizers: dict[str, tuple[Scheduled[Optimizer], Optimizer]] = {
-            role: (scheduled, scheduled.optimizer(groups, self.now))
-            for role, (scheduled, groups) in wanted.items()
-            if any(group["params"] for group in groups)
-        }
-
-    def progress(self, epoch: int, step: int) -> Progress:
-        """How far the stage has come at a step of an epoch of this phase."""
-        epoch += self.begun
-        return Progress(epoch * self.steps + step, self.epochs * self.steps, epoch, self.epochs)
-
-    def build(self, at: Progress) -> Binarizer:
-        """Return the binarizer of this moment, and remember both."""
-        self.now, self.binarizer = at, self.phase.binarizer.build(at)
-        return self.binarizer
-
-    @property
-    def modes(self) -> Mapping[str, InferenceMode]:
-        """The ways to judge the network as it stands."""
-        return self.binarizer.inference_modes()
-
-    def go_on_from(self, before: _Stretch) -> None:
-        """Take over the optimizer of the real parameters."""
-        if "real" in self.optimizers:
-            self.optimizers["real"] = (self.phase.real, before.optimizers["real"][1])
-
-    def state(self) -> dict[str, Any]:
-        """What the optimizers remember, by role."""
-        return {role: optimizer.state_dict() for role, (_, optimizer) in self.optimizers.items()}
-
-    def load(self, state: Mapping[str, Any]) -> None:
-        """Let the optimizers remember it."""
-        for role, (_, optimizer) in self.optimizers.items():
-            optimizer.load_state_dict(state[role])
-
-    def hyperparameters(self) -> list[Measurement]:
-        """The scheduled hyperparameters as they stood at the end of the epoch."""
-        binarizer = [
-            Measurement(f"binarizer.{name}", resolve(value, self.now))
-            for name, value in self.phase.binarizer.hyper.items()
-            if callable(value)
-        ]
-        return binarizer + [
-            Measurement(f"{role}.{name}", float(group[name]), layer=layer)
-            for role, (scheduled, optimizer) in self.optimizers.items()
-            for name, value in scheduled.hyper.items()
-            for layer, group in _groups(optimizer, value)
-        ]
-
-
-def _groups(optimizer: Optimizer, value: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The groups to read a hyperparameter from: every layer's, or one for all if they are equal."""
-    if isinstance(value, PerLayer) and callable(value.value):
-        yield from ((group["layer"], group) for group in optimizer.param_groups)
-    elif callable(value):
-        yield "", optimizer.param_groups[0]
-
-
-class _Selected:
-    """The network of the epoch that will be judged."""
-
-    def __init__(self, select: str) -> None:
-        self.best = select == "best"
-        self.accuracy = -math.inf
-        self.at: dict[str, int] = {}
-        self.state: dict[str, Any] = {}
-
-    def offer(self, training: Training, measured: list[Measurement], at: dict[str, int]) -> None:
-        judged = ("accuracy", "validation", training.method.judged)
-        accuracy = next(m.value for m in measured if (m.metric, m.split, m.mode) == judged)
-        if self.best and accuracy < self.accuracy:
-            return
-        self.accuracy, self.at = accuracy, at
-        state = {"model": training.model.state_dict(), "latents": training.latents.state()}
-        self.state = copy.deepcopy(state)
-
-    def restore(self, training: Training) -> tuple[Mapping[str, InferenceMode], dict[str, int]]:
-        """Bring the network back, and the ways to judge it as they were at the time."""
-        stretch = training._stretch(self.at["phase"])  # its optimizers may change the latents
-        training.model.load_state_dict(self.state["model"])
-        training.latents.load(self.state["latents"])
-        epoch = self.at["epoch"] - 1
-        for activation in training.activations:
-            activation.follow(training.at(epoch, stretch.steps - 1))
-        at = stretch.progress(epoch - training.spans[stretch.number][0], stretch.steps - 1)
-        return stretch.build(at).inference_modes(), self.at
-
-    def saved(self) -> dict[str, Any]:
-        return {"accuracy": self.accuracy, "at": self.at, "state": self.state}
-
-    def load(self, saved: Mapping[str, Any]) -> None:
-        self.accuracy, self.at, self.state = saved["accuracy"], saved["at"], saved["state"]

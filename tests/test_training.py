@@ -348,7 +348,7 @@ def test_evaluation():
     score = evaluate(model, latents, mode, split, cross_entropy())
 
     right = (outputs.argmax(1) == split.targets).double().mean().item()
-    assert 100 * right == pytest.approx(score.accuracy)
+    assert 100 * right == pytest.approx(score.metrics["accuracy"])
     loss = functional.cross_entropy(outputs, split.targets).item()
     assert loss == pytest.approx(score.loss, rel=1e-5)
     assert model.training

@@ -100,13 +100,13 @@ class Examples(Protocol):
         ...
 
     def batches(
-        self, size: int, order: Tensor | None = None, seed: int | None = None
+        self, size: int, order: Tensor | None = None, generator: Generator | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield inputs (batch, ``*shape``) and integer targets (batch, ...), ``size`` at a time.
 
         ``order`` are the numbers of the wanted examples (int64, on CPU), all as they lie if left
-        out; the last batch may be smaller. With a ``seed`` they are augmented, where the split has
-        an augmentation: same order and seed, same batches.
+        out; the last batch may be smaller. With a CPU ``generator`` they are augmented, where the
+        split has an augmentation: same order, same state of the generator, same batches.
         """
         ...
 
@@ -140,13 +140,13 @@ class Split:
         return len(self.targets)
 
     def batches(
-        self, size: int, order: Tensor | None = None, seed: int | None = None
+        self, size: int, order: Tensor | None = None, generator: Generator | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield batches; see :meth:`Examples.batches`."""
-        pairs = self._pairs(size, order)
-        if seed is None or self.augmentation is None:
+        pairs, augment = self._pairs(size, order), self.augmentation
+        if generator is None or augment is None:
             return pairs
-        return self._augmented(pairs, self.augmentation, seed)
+        return (augment(inputs, targets, generator) for inputs, targets in pairs)
 
     def _pairs(self, size: int, order: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
         if order is None:
@@ -154,15 +154,6 @@ class Split:
             return
         for chosen in order.to(self.inputs.device).split(size):
             yield self.inputs[chosen], self.targets[chosen]
-
-    def _augmented(
-        self, pairs: Iterator[tuple[Tensor, Tensor]], augmentation: Augmentation, seed: int
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        from torch import Generator
-
-        generator = Generator().manual_seed(seed)
-        for inputs, targets in pairs:
-            yield augmentation(inputs, targets, generator)
 
     def to(self, device: str) -> Split:
         """Return the same examples on another device."""

@@ -11,7 +11,7 @@ of the whole split; a class that is neither there nor predicted has none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -27,6 +27,18 @@ LABELS: Mapping[Task, Mapping[str, str]] = {
     "classification": {"accuracy": "accuracy", "accuracy_top5": "top-5 accuracy"},
     "segmentation": {"accuracy": "pixel accuracy", "mean_iou": "mean IoU"},
 }
+
+#: the metrics beside accuracy, and what people call them
+OTHERS = {m: label for labels in LABELS.values() for m, label in labels.items() if m != "accuracy"}
+
+
+def accuracy_of(kinds: Iterable[Task]) -> str:
+    """Return what people call the accuracy of such tasks.
+
+    >>> accuracy_of(["segmentation", "segmentation"]), accuracy_of([])
+    ('pixel accuracy', 'accuracy')
+    """
+    return " / ".join(dict.fromkeys(LABELS[kind]["accuracy"] for kind in kinds)) or "accuracy"
 
 
 class Tally(Protocol):

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from bnnbench.graph import START_FROM, TEACHER, bases
+from bnnbench.metrics import OTHERS
 from bnnbench.store import BASE, CONFIRM, DONE, TUNE, Entry, Store
 
 if TYPE_CHECKING:
+    from bnnbench.interfaces import Task as Kind
     from bnnbench.runs import Run
     from bnnbench.studies import MethodSpec, Published, Study
 
@@ -65,8 +67,10 @@ class Row:
     Accuracies are in percent; ``flips`` is the mean of ``flip_step`` over epochs and runs;
     ``seconds`` the median over epochs (without warm-up) and runs; ``ratio`` the spread over seeds
     of the run's median to the reference's median with the same seed. ``judged`` marks the mode that
-    the method's authors judge with. ``builds_on`` says what a method starts from or learns from;
-    ``epochs_before`` are those of the runs that it starts from.
+    the method's authors judge with. ``kind`` says what the accuracy is one of, ``others`` are the
+    other metrics of the test split, by name, and ``note`` what sets the data apart. ``builds_on``
+    says what a method starts from or learns from; ``epochs_before`` are those of the runs that it
+    starts from.
     """
 
     task: str
@@ -87,7 +91,9 @@ class Row:
     done: int
     ended_badly: Mapping[str, int]
     trials: Mapping[str, int]
-    synthetic: bool = False
+    kind: Kind = "classification"
+    note: str = ""
+    others: Mapping[str, Spread] = field(default_factory=dict)
     published: Sequence[Published] = field(default=())
     builds_on: Sequence[str] = field(default=())
     epochs_before: int = 0
@@ -122,6 +128,24 @@ class Results:
     def environments(self) -> dict[str, dict[str, Any]]:
         """Where the runs were trained, by key."""
         return self._store.environments(self.name)
+
+    def kind(self, task: str) -> Kind:
+        """Return what a task is, by its data."""
+        return self._kinds.get(task, "classification")
+
+    @cached_property
+    def _kinds(self) -> dict[str, Kind]:
+        return {e.task: e.facts["task"] for e in self.entries if "task" in e.facts}
+
+    @cached_property
+    def notes(self) -> dict[str, str]:
+        """What sets the data of a task apart from published ones, for the tasks that have it."""
+        found: dict[str, dict[str, None]] = {}
+        for entry in self.entries:
+            synthetic = "synthetic data" if entry.facts.get("synthetic") else ""
+            for said in filter(None, (synthetic, entry.facts.get("remark"))):
+                found.setdefault(entry.task, {})[said] = None
+        return {task: ", ".join(said) for task, said in found.items()}
 
     def confirmed(self, task: str = "", method: str = "") -> list[Entry]:
         """Return the finished confirming runs, of one task and method or of all."""
@@ -197,7 +221,7 @@ class _Facts:
         self.runs = {entry.run.key: entry.run for entry in results.entries}
         self.values: dict[int, dict[tuple[str, str, str], list[tuple[int, float]]]] = {}
         metrics = ["accuracy", "flip_step", "seconds.train", "weight_bits", "activation_bits"]
-        metrics.append("selected_epoch")
+        metrics += ["selected_epoch", *OTHERS]
         for row in results._store.measured(results.name, metrics, layer=""):
             run = self.values.setdefault(row.run_id, {})
             run.setdefault((row.metric, row.split, row.mode), []).append((row.epoch, row.value))
@@ -247,7 +271,17 @@ class _Facts:
             done=len(done),
             ended_badly={s: states.count(s) for s in ("failed", "diverged") if s in states},
             trials=_counts([e.state for e in mine if e.role == TUNE]),
-            synthetic=any(e.facts.get("synthetic") for e in done),
+            kind=self.results.kind(task),
+            note=self.results.notes.get(task, ""),
+            others={
+                metric: spread
+                for metric in OTHERS
+                if (
+                    spread := Spread.of(
+                        [v for e in done for v in self._at(e, metric, "test", mode)]
+                    )
+                )
+            },
             builds_on=tuple(
                 f"{key} = {name}" for key, name in bases(spec, study.task(task)).items()
             ),
@@ -258,6 +292,11 @@ class _Facts:
                 if p.method == method and p.task in ("", task) and p.mode in ("", mode)
             ],
         )
+
+    def _others(self, done: list[Entry], mode: str) -> dict[str, Spread]:
+        """The metrics of the test split beside accuracy."""
+        found = {m: [v for e in done for v in self._at(e, m, "test", mode)] for m in OTHERS}
+        return {metric: spread for metric, values in found.items() if (spread := Spread.of(values))}
 
     def _epochs_before(self, run: Run) -> int:
         """The epochs of all the runs that a run starts from."""

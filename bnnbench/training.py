@@ -251,9 +251,12 @@ class Training:
     def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Whole batches in an order that depends on the seed and the epoch alone."""
         size, seed = self.settings.batch_size, self.settings.seed
-        generator = torch.Generator().manual_seed(derive(seed, "order", epoch))
-        order = torch.randperm(len(self.examples), generator=generator)[: self.steps * size]
-        return self.examples.batches(size, order, derive(seed, "augmentation", epoch))
+        shuffling, augmenting = (
+            torch.Generator().manual_seed(derive(seed, purpose, epoch))
+            for purpose in ("order", "augmentation")
+        )
+        order = torch.randperm(len(self.examples), generator=shuffling)[: self.steps * size]
+        return self.examples.batches(size, order, augmenting)
 
     def _scores(
         self, modes: Mapping[str, InferenceMode], name: str, examples: Examples

@@ -19,6 +19,8 @@ requires_api = API_VERSION
 def register_figures(register: Register) -> None:
     """Register the figures in the order in which they stand in the report."""
     register("test-accuracy", "bnnbench_reports.figures.scores:scores_figure")
+    register("test-top5", "bnnbench_reports.figures.scores:top5_figure")
+    register("test-mean-iou", "bnnbench_reports.figures.scores:mean_iou_figure")
     register("accuracy", "bnnbench_reports.figures.accuracy:accuracy_figure")
     register("relaxation", "bnnbench_reports.figures.relaxation:relaxation_figure")
     register("loss", "bnnbench_reports.figures.loss:loss_figure")

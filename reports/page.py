@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import itertools
 import json
 import re
@@ -53,7 +54,8 @@ def build(results: Results, figures: Iterable[tuple[str, Draw]]) -> str:
     """Return the report as HTML. A figure that fails becomes a card that says why."""
     from plotly.offline import get_plotlyjs
 
-    cards = [card for name, draw in figures if (card := make_card(name, draw, results))]
+    note = "; ".join(f"{task}: {said}" for task, said in results.notes.items())
+    cards = [card for name, draw in figures if (card := make_card(name, draw, results, note))]
     scripts = [_script(get_plotlyjs()), _script(_read("page.js"))] if cards else []
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -81,14 +83,14 @@ def facts(results: Results) -> dict[str, Any]:
         "status": status(results),
         "dates": records.dates(results),
         "verdict": verdict(results, rows),
-        "results": tables.results_table(rows, study.reference),
-        "hyperparameters": tables.hyperparameters_table(rows),
-        "coverage": tables.coverage_table(results),
-        "buckets": records.buckets_table(results),
+        "results": tables.noted(tables.results_table(rows, study.reference), results.notes),
+        "hyperparameters": tables.noted(tables.hyperparameters_table(rows), results.notes),
+        "coverage": tables.noted(tables.coverage_table(results), results.notes),
+        "buckets": tables.noted(records.buckets_table(results), results.notes),
         "roles": records.roles(results),
         "environments": records.environments(results),
-        "runs": records.runs_table(results),
-        "bases": records.bases_table(results),
+        "runs": tables.noted(records.runs_table(results), results.notes),
+        "bases": tables.noted(records.bases_table(results), results.notes),
         "commands": commands(results),
         "requirements": requirements(results),
         "protocol": study.protocol,
@@ -155,18 +157,41 @@ def seeds(results: Results) -> str:
     return f"{first} to {last}" if last > first else str(first)
 
 
-def make_card(name: str, draw: Draw, results: Results) -> Card | None:
-    """Return the card of a figure, None where the figure has nothing to show."""
+def make_card(name: str, draw: Draw, results: Results, note: str = "") -> Card | None:
+    """Return the card of a figure, None where the figure has nothing to show.
+
+    ``note`` says what sets the data apart; it stands in the drawing, so that a picture taken of it
+    has it too.
+    """
     try:
         figure = draw(results)
         if figure is None:
             return None
         if not isinstance(figure, Figure):
             raise TypeError(f"a figure must be a bnnbench.interfaces.Figure, got {type(figure)}")
+        if note:
+            annotate(figure.drawing, note)
         data, height = serialized(figure.drawing)
     except Exception as error:  # whatever a plugin's figure may raise
         return Card(name, f"Figure {name!r} could not be drawn", "", Markup(), 0, describe(error))
     return Card(name, str(figure.title), str(figure.explanation), data, height)
+
+
+def annotate(drawing: Any, note: str) -> None:
+    """Write a note of plain text above a drawing, and above the titles of its panels."""
+    drawing.update_layout(margin_t=max(50, drawing.layout.margin.t or 0))
+    drawing.add_annotation(
+        text=html.escape(note, quote=False),
+        xref="paper",
+        yref="paper",
+        x=0,
+        y=1,
+        yshift=22,
+        xanchor="left",
+        yanchor="bottom",
+        showarrow=False,
+        font_size=12,
+    )
 
 
 def serialized(drawing: Any) -> tuple[Markup, int]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from bnnbench.metrics import accuracy_of
 from bnnbench.results import Curve, Spread, ratios
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Bundle(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """The test accuracies of a (task, method) in one inference mode, in percent, by seed."""
+    """A metric of the test split of a (task, method) in one mode, in percent, by seed."""
 
     task: str
     method: str
@@ -103,10 +104,10 @@ def aligned(curves: Sequence[Curve]) -> tuple[Array, Array]:
     return common, np.stack([c.values[np.isin(c.epochs, common)] for c in curves])
 
 
-def scores(results: Results) -> list[Scores]:
-    """Return the test accuracies, the judged mode first."""
+def scores(results: Results, metric: str = "accuracy") -> list[Scores]:
+    """Return the test accuracies, or another metric of the test split, the judged mode first."""
     found = []
-    curves = results.curves("accuracy", split="test", layer="")
+    curves = results.curves(metric, split="test", layer="")
     for (task, method), mine in in_order(results, curves, lambda curve: curve.entry):
         judged = judged_mode(mine[0].entry)
         for mode in sorted({c.mode for c in mine}, key=lambda mode: (mode != judged, mode)):
@@ -153,6 +154,11 @@ def in_order(
     study = results.study
     order = [(task.name, method.name) for task in study.tasks for method in study.methods]
     return [(cell, groups[cell]) for cell in order if cell in groups]
+
+
+def accuracy_name(results: Results, found: Iterable[Any]) -> str:
+    """Return what people call the accuracy of the tasks of things."""
+    return accuracy_of(results.kind(task) for task in tasks_of(found))
 
 
 def tasks_of(found: Iterable[Any]) -> list[str]:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bnnbench.buckets import BUCKETS, TRAIN, WARMUP
+from bnnbench.metrics import accuracy_of
 from bnnbench.store import CONFIRM
 from bnnbench_reports.readings import Cell, judged_mode
 from bnnbench_reports.tables import NONE, Table
@@ -146,7 +147,8 @@ def runs_table(results: Results) -> Table:
         for entry in results.entries
         if entry.role == CONFIRM
     ]
-    columns = ["task", "method", "seed", "test accuracy, %", "judged with", "wall time, s"]
+    columns = ["task", "method", "seed", f"test {_accuracy(results)}, %", "judged with"]
+    columns += ["wall time, s"]
     columns += ["shared machine", "state", "key"]
     return Table(columns, lines, frozenset({2, 3, 5}))
 
@@ -168,8 +170,13 @@ def bases_table(results: Results) -> Table:
         for base in results.bases()
         for entry in [base.entry]
     ]
-    columns = ["task", "run", "seed", "validation accuracy, %", "judged with", "used as"]
+    columns = ["task", "run", "seed", f"validation {_accuracy(results)}, %", "judged with"]
+    columns += ["used as"]
     return Table([*columns, "wall time, s", "state", "key"], lines, frozenset({2, 3, 6}))
+
+
+def _accuracy(results: Results) -> str:
+    return accuracy_of(results.kind(task.name) for task in results.study.tasks)
 
 
 def wall(entry: Entry) -> str:

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bnnbench.metrics import OTHERS, accuracy_of
 from bnnbench.store import CONFIRM, DIVERGED, DONE, ENDED, FAILED, PRUNED, TUNE
 
 if TYPE_CHECKING:
@@ -31,14 +32,17 @@ class Table(NamedTuple):
 
 def results_table(rows: Sequence[Row], reference: str) -> Table:
     """Return a line for each (task, method, mode); all but the judged modes are faint."""
+    others = [metric for metric in OTHERS if any(metric in row.others for row in rows)]
+    accuracy = accuracy_of(row.kind for row in rows)
     columns = (
         "task",
         "method",
         "deployed weights",
         "bits",
-        "test accuracy, %",
+        f"test {accuracy}, %",
+        *(f"test {OTHERS[metric]}, %" for metric in others),
         "n",
-        "validation accuracy, %",
+        f"validation {accuracy}, %",
         "flip rate per step",
         "s per epoch",
         f"time ÷ {reference}" if reference else "time ratio",
@@ -47,10 +51,27 @@ def results_table(rows: Sequence[Row], reference: str) -> Table:
         "failures",
     )
     faint = frozenset(number for number, row in enumerate(rows) if not row.judged)
-    return Table(columns, [_result(row) for row in rows], frozenset(range(4, 10)), faint)
+    numeric = frozenset(range(4, 10 + len(others)))
+    return Table(columns, [_result(row, others) for row in rows], numeric, faint)
 
 
-def _result(row: Row) -> tuple[str, ...]:
+def noted(table: Table, notes: Mapping[str, str]) -> Table:
+    """Return the table with each task followed by what sets its data apart.
+
+    >>> noted(Table(["task"], [["mnist"], ["shapes"]]), {"shapes": "synthetic data"}).rows
+    [['mnist'], ['shapes (synthetic data)']]
+    """
+    if not notes or "task" not in table.columns:
+        return table
+    place = list(table.columns).index("task")
+    rows = [list(row) for row in table.rows]
+    for row in rows:
+        if note := notes.get(row[place]):
+            row[place] += f" ({note})"
+    return table._replace(rows=rows)
+
+
+def _result(row: Row, others: Sequence[str]) -> tuple[str, ...]:
     once = (
         (
             row.flips and f"{row.flips.mean:.2g}",
@@ -69,6 +90,7 @@ def _result(row: Row) -> tuple[str, ...]:
         f"{row.mode}{SPACE}✓{SPACE}judged" if row.judged and row.mode else row.mode or NONE,
         bits(row.weight_bits, row.activation_bits),
         percent(row.test),
+        *(percent(row.others.get(metric)) for metric in others),
         str(row.test.n if row.test else 0),
         percent(row.validation),
         *(cell or (NONE if row.judged else "") for cell in once),

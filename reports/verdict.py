@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bnnbench_reports.readings import Scores, differences, scores, tasks_of
+from bnnbench_reports.readings import Scores, accuracy_name, differences, scores, tasks_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,8 @@ def verdict(results: Results, rows: Sequence[Row]) -> list[str]:
     judged = [each for each in scores(results) if each.judged]
     binary = {(row.task, row.method) for row in rows if row.judged and row.weight_bits == "1"}
     sentences = [
-        _task([each for each in judged if each.task == task], binary) for task in tasks_of(judged)
+        _task([each for each in judged if each.task == task], binary, results)
+        for task in tasks_of(judged)
     ]
     sentences += [
         f"What {row.method} calls binary has {row.weight_bits}-bit weights."
@@ -29,10 +30,11 @@ def verdict(results: Results, rows: Sequence[Row]) -> list[str]:
     return [*sentences, *head_starts(rows), *caveats(results, judged)]
 
 
-def _task(judged: Sequence[Scores], binary: set[tuple[str, str]]) -> str:
+def _task(judged: Sequence[Scores], binary: set[tuple[str, str]], results: Results) -> str:
     best = _ranked(judged)[0]
+    accuracy = accuracy_name(results, judged)
     first = (
-        f"On {best.task}, {best.method} has the best test accuracy: {best.spread.format()} %"
+        f"On {best.task}, {best.method} has the best test {accuracy}: {best.spread.format()} %"
         f" (n = {best.spread.n}, judged with {best.mode or 'unknown'} weights)."
     )
     rivals = _ranked([each for each in judged if (each.task, each.method) in binary])
@@ -88,6 +90,11 @@ def caveats(results: Results, judged: Sequence[Scores]) -> list[str]:
         said.append(
             f"The data of {', '.join(synthetic)} are synthetic, so no published value compares."
         )
+    said += [
+        f"The data of {task} are not quite the published ones: {note}."
+        for task, note in results.notes.items()
+        if task not in synthetic
+    ]
     if shared == len(entries):
         said.append(
             "All runs shared the machine with others, so no time is shown; accuracies stand."

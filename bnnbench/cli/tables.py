@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bnnbench.graph import START_FROM
+from bnnbench.metrics import OTHERS, accuracy_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,21 +48,29 @@ def print_results(results: Results, *, details: bool = False) -> None:
     rows = results.rows()
     out = console()
     for task, group in itertools.groupby(rows, key=lambda row: row.task):
+        mine = list(group)
+        others = [metric for metric in OTHERS if any(metric in row.others for row in mine)]
         made = table(
-            "method", "judged with", "W/A bits", "test accuracy %", "n", "validation %",
+            "method", "judged with", "W/A bits", f"test {accuracy_of([mine[0].kind])} %",
+            *(f"test {OTHERS[metric]} %" for metric in others), "n", "validation %",
             "flips/step", "s/epoch", f"x {results.study.reference or 'reference'}",
-            title=f"{escape(results.name)}: {escape(task)}",
+            title=escape(f"{results.name}: {noted(task, results)}"),
         )  # fmt: skip
-        for row in group:
-            made.add_row(
-                *(escape(cell) for cell in _cells(row)), style=None if row.judged else "dim"
-            )
+        for row in mine:
+            cells = (escape(cell) for cell in _cells(row, others))
+            made.add_row(*cells, style=None if row.judged else "dim")
         out.print(made)
     for line in _notes(results, rows, details=details):
         out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _cells(row: Row) -> list[str]:
+def noted(task: str, results: Results) -> str:
+    """Return a task with what sets its data apart."""
+    note = results.notes.get(task)
+    return f"{task} ({note})" if note else task
+
+
+def _cells(row: Row, others: Sequence[str]) -> list[str]:
     judged = f"{row.mode}{' *' if row.judged and row.mode else ''}"
     bits = f"{row.weight_bits}/{row.activation_bits}" if row.done else ""
     return [
@@ -69,6 +78,7 @@ def _cells(row: Row) -> list[str]:
         judged,
         bits,
         _spread(row.test, 2),
+        *(_spread(row.others.get(metric), 2) for metric in others),
         f"{row.done}" if row.done == row.asked else f"{row.done} of {row.asked}",
         _spread(row.validation, 2),
         f"{row.flips.mean:.1e}" if row.flips else "",
@@ -113,8 +123,6 @@ def _notes(results: Results, rows: Sequence[Row], *, details: bool) -> list[str]
         notes += [_base(base) for base in results.bases()]
         notes += [_roles(e) for e in {e.task: e for e in results.confirmed()}.values()]
         notes.append(f"created with bnnbench {results.version} by: {results.command}")
-    if any(row.synthetic for row in rows):
-        notes.append("the data are synthetic")
     return list(dict.fromkeys(notes))
 
 

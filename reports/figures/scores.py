@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bnnbench.interfaces import Figure
+from bnnbench.metrics import OTHERS
 from bnnbench_reports.figures.drawing import Panel, count_of, height, panels, wrapped
-from bnnbench_reports.readings import Scores, scores, tasks_of
+from bnnbench_reports.readings import Scores, accuracy_name, scores, tasks_of
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as Drawing
@@ -15,36 +16,54 @@ if TYPE_CHECKING:
     from bnnbench_reports.colours import Look
 
 
-def info(results: Results) -> list[Scores]:
-    """Return the test accuracies of each (task, method, mode), the judged mode first."""
-    return scores(results)
+SHARES = {
+    "accuracy": "Share of the test split that is classified rightly",
+    "accuracy_top5": "Share of the test split whose class is among the five largest outputs",
+    "mean_iou": "Intersection over union of true and predicted pixels, mean over the classes,",
+}
 
 
-def scores_figure(results: Results) -> Figure | None:
+def info(results: Results, metric: str = "accuracy") -> list[Scores]:
+    """Return a metric of each (task, method, mode) on the test split, the judged mode first."""
+    return scores(results, metric)
+
+
+def scores_figure(results: Results, metric: str = "accuracy") -> Figure | None:
     """Draw a line of points for each method and mode."""
-    found = info(results)
+    found = info(results, metric)
     if not found:
         return None
+    name = OTHERS.get(metric) or accuracy_name(results, found)
     return Figure(
-        title=f"Test accuracy ({count_of(each.spread.n for each in found)} seeds)",
+        title=f"Test {name} ({count_of(each.spread.n for each in found)} seeds)",
         explanation=(
-            "Share of the test split that is classified rightly by the selected network of each"
+            f"{SHARES[metric]} by the selected network of each"
             " confirming run; the test split is looked at once a run. Points are seeds, the bar is"
             " mean ± sample standard deviation. Strong: the weights with which the method is"
             " judged (marked *). Faint: the other ways to deploy the same network."
         ),
-        drawing=draw(results, found),
+        drawing=draw(results, found, f"test {name} in %"),
     )
 
 
-def draw(results: Results, found: list[Scores]) -> Drawing:
+def top5_figure(results: Results) -> Figure | None:
+    """Draw the top-5 accuracies, where there are more than ten classes."""
+    return scores_figure(results, "accuracy_top5")
+
+
+def mean_iou_figure(results: Results) -> Figure | None:
+    """Draw the mean intersections over unions of segmentations."""
+    return scores_figure(results, "mean_iou")
+
+
+def draw(results: Results, found: list[Scores], x: str = "test accuracy in %") -> Drawing:
     """Return the drawing, a panel for each task."""
     from bnnbench_reports.colours import looks
 
     tasks = tasks_of(found)
     look = looks(results.study)
     wanted = [Panel(t, height([label(e) for e in found if e.task == t])) for t in tasks]
-    drawing = panels(wanted, "test accuracy in %", "", shared=False, legend=False)
+    drawing = panels(wanted, x, "", shared=False, legend=False)
     drawing.update_yaxes(type="category", autorange="reversed")
     for each in found:
         for trace in _traces(each, look[each.method]):

@@ -35,15 +35,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import torch
 from annotated_types import Ge, Gt, Le
 
-from bnnbench.binarization import sign
 from bnnbench.interfaces import InferenceMode
 from bnnbench.methods import Method, Phase, unchanged
 from bnnbench.schedules import Linear, Rescaled, Schedule, Scheduled, Staircase
 from bnnbench.spaces import Float, Int
+from bnnbench_plugins.flipper import Flipper, flip_
 from bnnbench_plugins.optimizers import LearningRate, adam
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from torch import Tensor
 
@@ -54,7 +54,7 @@ Gamma = Annotated[float, Gt(0), Le(1), Float(1e-5, 1e-2, log=True)]
 Tau = Annotated[float, Ge(0), Float(1e-9, 1e-5, log=True)]
 
 
-class Bop(torch.optim.Optimizer):
+class Bop(Flipper):
     """Flip a weight where the average of its gradient is strong and against it.
 
     The weights are -1 or +1 from the start: what it is given is replaced by its sign.
@@ -63,32 +63,17 @@ class Bop(torch.optim.Optimizer):
         ValueError: gamma outside (0, 1] or a negative tau.
     """
 
+    _hyper = ("gamma", "tau")
+
     def __init__(self, params: Iterable[Any], gamma: Gamma = 1e-4, tau: Tau = 1e-8) -> None:
         if not (0 < gamma <= 1 and tau >= 0):
             raise ValueError(f"0 < gamma <= 1 and tau >= 0 must hold, got {gamma=}, {tau=}")
-        super().__init__(params, {"gamma": gamma, "tau": tau})
-        with torch.no_grad():
-            for group in self.param_groups:
-                for w in group["params"]:
-                    w.copy_(sign(w))
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Average the gradients and flip."""
-        loss = closure() if closure else None
-        for group in self.param_groups:
-            for w in group["params"]:
-                if w.grad is not None:
-                    self._flip(w, group["gamma"], group["tau"])
-        return loss
+        super().__init__(params, gamma=gamma, tau=tau)
 
     def _flip(self, w: Tensor, gamma: float, tau: float) -> None:
-        state = self.state[w]
-        if not state:
-            state["m"] = torch.zeros_like(w)
-        m = state["m"].lerp_(w.grad, gamma)
+        m = self._average(w, "m", w.grad, gamma)
         push = w * m  # w = +-1, so that push > tau is both conditions
-        w.mul_(torch.gt(push, tau, out=push).mul_(-2).add_(1))
+        flip_(w, torch.gt(push, tau, out=push))
 
 
 class Latentless:

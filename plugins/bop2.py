@@ -27,15 +27,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 from annotated_types import Ge, Gt, Le
 
-from bnnbench.binarization import sign
 from bnnbench.methods import Method, Phase
 from bnnbench.schedules import Linear, Scheduled
 from bnnbench.spaces import Float
 from bnnbench_plugins.bop import Latentless
+from bnnbench_plugins.flipper import Flipper, flip_
 from bnnbench_plugins.optimizers import LearningRate, adam
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from torch import Tensor
 
@@ -47,7 +47,7 @@ Sigma = Annotated[float, Gt(0), Le(1), Float(1e-4, 1e-1, log=True)]
 Tau = Annotated[float, Ge(0), Float(1e-7, 1e-3, log=True)]
 
 
-class Bop2(torch.optim.Optimizer):
+class Bop2(Flipper):
     """Flip a weight where the average of its gradient is strong for its own scale and against it.
 
     The weights are -1 or +1 from the start: what it is given is replaced by its sign.
@@ -55,6 +55,8 @@ class Bop2(torch.optim.Optimizer):
     Raises:
         ValueError: gamma or sigma outside (0, 1], or a negative tau.
     """
+
+    _hyper = ("gamma", "sigma", "tau", "unbiased")
 
     def __init__(
         self,
@@ -69,37 +71,19 @@ class Bop2(torch.optim.Optimizer):
                 "0 < gamma <= 1, 0 < sigma <= 1 and tau >= 0 must hold, got"
                 f" {gamma=}, {sigma=}, {tau=}"
             )
-        defaults = {"gamma": gamma, "sigma": sigma, "tau": tau, "unbiased": unbiased}
-        super().__init__(params, defaults)
-        with torch.no_grad():
-            for group in self.param_groups:
-                for w in group["params"]:
-                    w.copy_(sign(w))
+        super().__init__(params, gamma=gamma, sigma=sigma, tau=tau, unbiased=unbiased)
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Average the gradients and their squares, and flip."""
-        loss = closure() if closure else None
-        for group in self.param_groups:
-            for w in group["params"]:
-                if w.grad is not None:
-                    self._flip(w, w.grad, group)
-        return loss
-
-    def _flip(self, w: Tensor, g: Tensor, group: dict[str, Any]) -> None:
-        gamma, sigma = group["gamma"], group["sigma"]
-        state = self.state[w]
-        if not state:
-            state["m"], state["v"] = torch.zeros_like(w), torch.zeros_like(w)
-        m, scratch = state["m"].lerp_(g, gamma), g.square()
-        v = state["v"].lerp_(scratch, sigma)  # a factor 1 - 1e-7 would be rounded
-        tau, spread = group["tau"], 1.0
-        if group["unbiased"]:
+    def _flip(self, w: Tensor, gamma: float, sigma: float, tau: float, unbiased: bool) -> None:
+        g: Any = w.grad  # a weight without one is not flipped
+        m, scratch = self._average(w, "m", g, gamma), g.square()
+        v = self._average(w, "v", scratch, sigma)
+        spread = 1.0
+        if unbiased:
             tau, spread = tau * gamma, math.sqrt(sigma)
         # tau (sqrt(v)/spread + epsilon) - w m < 0, the test without its division
         short = torch.sqrt(v, out=scratch).mul_(tau / spread).add_(tau * EPSILON)
         short.addcmul_(w, m, value=-1)
-        w.mul_(torch.lt(short, 0, out=short).mul_(-2).add_(1))
+        flip_(w, torch.lt(short, 0, out=short))
 
 
 def bop2(

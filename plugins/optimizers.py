@@ -1,4 +1,4 @@
-"""Optimizers that keep the latents inside [-clip, clip].
+"""Optimizers that keep the latents where they must stay, as inside [-clip, clip].
 
     w <- clip(w + step, -clip, clip)        step: Adam's, or SGD's with momentum, as in torch.optim
 
@@ -17,10 +17,13 @@ from bnnbench.schedules import Hyper, Scheduled
 from bnnbench.spaces import Float
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
+
+    from torch import Tensor
 
 LearningRate = Annotated[float, Gt(0), Float(1e-4, 3e-2, log=True)]
 LearningRateEnd = Annotated[float, Gt(0)]
+WeightDecay = Annotated[float, Ge(0), Float(1e-6, 1e-3, log=True)]
 
 
 def adam(lr: Hyper) -> Scheduled[torch.optim.Optimizer]:
@@ -36,20 +39,45 @@ def keep(optimizer: torch.optim.Optimizer, **hyperparameters: Any) -> None:
             group.setdefault(name, value)
 
 
-class _Clipped(torch.optim.Optimizer):
-    """After each step, w <- clip(w, -clip, clip); ``clip`` is a key of the groups."""
+class FusedAdam(Adam):
+    """torch's Adam in its fused form, with those of its hyperparameters that are used here."""
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: LearningRate = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: WeightDecay = 0.0,
+    ) -> None:
+        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
+
+
+class Constrained(torch.optim.Optimizer):
+    """After each step of the class below, every latent goes back to where it must stay."""
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Take the step of the class below, then clip."""
+        """Take the step of the class below, then constrain."""
         loss = super().step(closure)
         for group in self.param_groups:
             for latent in group["params"]:
-                latent.clamp_(-group["clip"], group["clip"])
+                self.constrain(latent, group)
         return loss
 
+    def constrain(self, latent: Tensor, group: Mapping[str, Any]) -> None:
+        """Change a latent in place; ``group`` has its hyperparameters."""
+        raise NotImplementedError
 
-class ClippedAdam(_Clipped, Adam):
+
+class _Clipped(Constrained):
+    """After each step, w <- clip(w, -clip, clip); ``clip`` is a key of the groups."""
+
+    def constrain(self, latent: Tensor, group: Mapping[str, Any]) -> None:
+        latent.clamp_(-group["clip"], group["clip"])
+
+
+class ClippedAdam(_Clipped, FusedAdam):
     """Adam, then w <- clip(w, -clip, clip)."""
 
     def __init__(
@@ -60,7 +88,7 @@ class ClippedAdam(_Clipped, Adam):
         eps: float = 1e-8,
         clip: Annotated[float, Gt(0)] = 1.0,
     ) -> None:
-        Adam.__init__(self, params, lr=lr, betas=betas, eps=eps, fused=True)
+        FusedAdam.__init__(self, params, lr=lr, betas=betas, eps=eps)
         keep(self, clip=clip)
 
 

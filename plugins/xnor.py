@@ -42,11 +42,11 @@ from bnnbench.binarization import sign
 from bnnbench.interfaces import InferenceMode
 from bnnbench.methods import Method, Phase, unchanged
 from bnnbench.schedules import Pieces, Scheduled
-from bnnbench.spaces import Choice, Float
-from bnnbench_plugins.optimizers import LearningRate
+from bnnbench.spaces import Choice
+from bnnbench_plugins.optimizers import Constrained, FusedAdam, LearningRate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Mapping
 
     from torch import Tensor
 
@@ -54,7 +54,6 @@ RATES = ((0.0, 1.0), (18 / 55, 0.5), (29 / 55, 0.1), (43 / 55, 0.05), (52 / 55, 
 DECAYS = ((0.0, 1.0), (29 / 55, 0.0))
 
 Gradient = Literal["torch7", "exact", "alpha", "detached"]
-WeightDecay = Annotated[float, Ge(0), Float(1e-6, 1e-3, log=True)]
 
 
 def heights(size: Tensor) -> Tensor:
@@ -121,30 +120,15 @@ def constrained(weight: Tensor) -> Tensor:
     return constrained_(weight.clone())
 
 
-class CentredAdam(Adam):
+class CentredAdam(Constrained, FusedAdam):
     """Adam, then the mean over the input channels is taken off and w is clipped to [-1, 1].
 
     What it is given is left alone until the first step: a method starts from :func:`constrained`.
     """
 
-    def __init__(
-        self,
-        params: Iterable[Any],
-        lr: LearningRate = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: WeightDecay = 0.0,
-    ) -> None:
-        super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Take Adam's step, then centre and clip."""
-        loss: float | None = super().step(closure)
-        for group in self.param_groups:
-            for latent in group["params"]:
-                constrained_(latent)
-        return loss
+    def constrain(self, latent: Tensor, group: Mapping[str, Any]) -> None:
+        """Centre and clip a latent, in place."""
+        constrained_(latent)
 
 
 def xnor(

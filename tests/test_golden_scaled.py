@@ -28,6 +28,7 @@ from bnnbench_plugins.binarizers import (
 )
 from bnnbench_plugins.bop import Bop, bop
 from bnnbench_plugins.bop2 import Bop2, bop2
+from bnnbench_plugins.optimizers import ClippedAdam, ClippedSGD
 from bnnbench_plugins.ternary import Ternary, ternary
 from bnnbench_plugins.twostep import NotYetBinary, two_step
 from bnnbench_plugins.xnor import CentredAdam, Scaled, xnor
@@ -437,3 +438,27 @@ def test_flips_keep_signs(optimizer, numbers, pushes):
     made.step()
 
     assert (weight.abs() == 1).all()
+
+
+OF_ADAM = {"lr": 0.3, "betas": (0.8, 0.95), "eps": 1e-5}
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "hyper"),
+    [
+        (ClippedAdam, {**OF_ADAM, "clip": 0.5}),
+        (CentredAdam, {**OF_ADAM, "weight_decay": 0.1}),
+        (ClippedSGD, {"lr": 0.3, "momentum": 0.4, "clip": 0.5}),
+        (Bop, {"gamma": 0.3, "tau": 0.2}),
+        (Bop2, {"gamma": 0.3, "sigma": 0.4, "tau": 0.2, "unbiased": True}),
+    ],
+)
+def test_hyperparameters_reach_every_group(optimizer, hyper):
+    """What an optimizer is told stands in each of its groups, but for what the group has itself."""
+    own = {"params": [torch.ones(2, 2)], next(iter(hyper)): 0.7}
+
+    groups = optimizer([{"params": [torch.ones(2, 2)]}, own], **hyper).param_groups
+
+    told = [{name: group[name] for name in hyper} for group in groups]
+    assert [hyper, hyper | {next(iter(hyper)): 0.7}] == told
+    assert all(group["fused"] for group in groups if "betas" in group)

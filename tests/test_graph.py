@@ -455,7 +455,7 @@ def test_a_teacher_is_the_network_that_was_judged(store, workbench):
 
     teacher, other = (workbench._teacher(entry.run.key) for _ in range(2))
 
-    inputs, targets = workbench.dataset(entry.run.dataset).validation
+    ((inputs, targets),) = workbench.dataset(entry.run.dataset).validation.batches(1000)
     right = (teacher(inputs).argmax(1) == targets).float().mean().item()
     assert recorded == pytest.approx(100 * right, abs=1e-3)
     assert teacher is not other, "a loss hooks the layers of its teacher"

@@ -421,12 +421,12 @@ def test_locked_weights_stay(name, set_to_none, monkeypatch):
     assert any(not torch.equal(seen[0][p], seen[1][p]) for p in seen[0] if "norm" in p)
 
 
-@every_method
-def test_no_warning_by_default(build):
-    """A method with its own defaults has nothing to warn of."""
+@pytest.mark.parametrize("method", [bmd, bnew, frozen_random, proxquant, relaxed])
+def test_no_warning_by_default(method):
+    """A method with its own defaults, all of them, has nothing to warn of."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        build()
+        method()
 
 
 def test_handed_over_weights_are_projected():

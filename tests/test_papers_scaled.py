@@ -19,7 +19,6 @@ from bnnbench.training import Settings, Training
 from bnnbench_plugins.architectures.mlp import mlp
 from bnnbench_plugins.bop import bop
 from bnnbench_plugins.bop2 import bop2
-from bnnbench_plugins.datasets.digits import digits
 from bnnbench_plugins.losses import cross_entropy
 from bnnbench_plugins.ternary import ternary
 from bnnbench_plugins.twostep import two_step
@@ -33,6 +32,7 @@ from .papers import ternary as ternary_rule
 from .papers import twostep as twostep_rule
 from .papers import xnor as xnor_rule
 from .test_papers import EPOCHS, SEED, SIZES, STEPS, c_of, decayed, moves_as, moves_bias_as, watch
+from .test_training import accuracies_on_digits
 
 TOTAL = EPOCHS * STEPS
 GRADIENTS = ["torch7", "exact", "alpha", "detached"]
@@ -287,19 +287,7 @@ def test_taken_up_again(method, activation):
         assert same(ended(whole), ended(resumed))
 
 
-@pytest.fixture(scope="module")
-def written():
-    return digits()
-
-
 @every_method
-def test_every_method_learns(method, written):
+def test_every_method_learns(method):
     """Four epochs on digits, with the published hyperparameters, are far above one in ten."""
-    with RandomState(1).in_force():
-        model = mlp(shape=written.shape, classes=10, depth=1, width=64)
-    training = Training(model, method, written, cross_entropy(), Settings(4, 20, seed=0))
-
-    wanted = ("accuracy", "validation", method.judged)
-    accuracies = [m.value for m in told(training) if (m.metric, m.split, m.mode) == wanted]
-
-    assert accuracies[-1] > 70
+    assert accuracies_on_digits(method, 4, cross_entropy())[-1] > 70

@@ -1,0 +1,176 @@
+"""The studies of a database: how they are added, listed, held by a process, logged and deleted."""
+
+from __future__ import annotations
+
+import json
+import time
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import sqlalchemy as sa
+
+from bnnbench import schema
+from bnnbench.entries import ENDED
+from bnnbench.errors import StoreError, UsageError, suggestion
+from bnnbench.studies import Study
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from sqlalchemy.engine import Connection
+
+
+class StudySummary(NamedTuple):
+    """A line of ``study list``."""
+
+    name: str
+    title: str
+    methods: int
+    runs: int
+    ended: int
+    created_at: float
+
+
+class Catalogue(ABC):
+    """The studies of a database."""
+
+    @abstractmethod
+    def begin(self) -> AbstractContextManager[Connection]:
+        """Return a transaction."""
+
+    def create_study(self, name: str, study: Study, command: str, version: str) -> None:
+        """Add a study.
+
+        Raises:
+            UsageError: there is one of this name.
+        """
+        row = {
+            "name": name,
+            "spec": study.model_dump_json(),
+            "command": command,
+            "version": version,
+            "created_at": time.time(),
+            "holder": "",
+        }
+        try:
+            with self.begin() as connection:
+                connection.execute(schema.studies.insert(), row)
+        except StoreError as error:
+            if not isinstance(error.__cause__, sa.exc.IntegrityError):
+                raise
+            raise UsageError(
+                f"a study named {name!r} exists; run it with 'bnnbench study run {name}',"
+                f" or remove it with 'bnnbench study delete {name}'"
+            ) from None
+
+    def study(self, name: str) -> Study:
+        """Return a study's specification."""
+        return Study.model_validate_json(self._study_row(name).spec)
+
+    def command(self, name: str) -> str:
+        """Return the command that created the study."""
+        return str(self._study_row(name).command)
+
+    def version(self, name: str) -> str:
+        """Return the version of bnnbench that created the study."""
+        return str(self._study_row(name).version)
+
+    def studies(self) -> list[StudySummary]:
+        """Return a line for each study, newest first."""
+        s, e, r = schema.studies, schema.entries, schema.runs
+        ended = sa.func.sum(sa.case((r.c.state.in_(ENDED), 1), else_=0))
+        counts = (
+            sa.select(e.c.study_id, sa.func.count().label("runs"), ended.label("ended"))
+            .join(r, r.c.id == e.c.run_id)
+            .group_by(e.c.study_id)
+            .subquery()
+        )
+        query = (
+            sa.select(s.c.name, s.c.spec, s.c.created_at, counts.c.runs, counts.c.ended)
+            .outerjoin(counts, counts.c.study_id == s.c.id)
+            .order_by(s.c.created_at.desc())
+        )
+        with self.begin() as connection:
+            rows = connection.execute(query).all()
+        specs = [json.loads(row.spec) for row in rows]
+        return [
+            StudySummary(
+                row.name,
+                spec["title"],
+                len(spec["methods"]),
+                row.runs or 0,
+                row.ended or 0,
+                row.created_at,
+            )
+            for row, spec in zip(rows, specs, strict=True)
+        ]
+
+    def delete_study(self, name: str) -> list[str]:
+        """Remove a study and the runs that no other study has; return the keys of these."""
+        study_id = self._study_row(name).id
+        e, r, m, v = schema.entries, schema.runs, schema.measurements, schema.events
+        with self.begin() as connection:
+            mine = sa.select(e.c.run_id).where(e.c.study_id == study_id)
+            others = sa.select(e.c.run_id).where(e.c.study_id != study_id)
+            orphans = [
+                row.run_id
+                for row in connection.execute(mine.where(e.c.run_id.not_in(others)).distinct())
+            ]
+            connection.execute(sa.delete(v).where(v.c.study_id == study_id))
+            connection.execute(sa.delete(e).where(e.c.study_id == study_id))
+            keys: list[str] = []
+            for some in chunks(orphans, 500):
+                keys += connection.execute(sa.select(r.c.key).where(r.c.id.in_(some))).scalars()
+                connection.execute(sa.delete(v).where(v.c.run_id.in_(some)))
+                connection.execute(sa.delete(m).where(m.c.run_id.in_(some)))
+                connection.execute(sa.delete(r).where(r.c.id.in_(some)))
+            connection.execute(sa.delete(schema.studies).where(schema.studies.c.id == study_id))
+        return keys
+
+    def hold(self, name: str, holder: str, expected: str) -> bool:
+        """Make ``holder`` the one process that runs the study, if ``expected`` still is."""
+        s = schema.studies
+        change = sa.update(s).where(s.c.name == name, s.c.holder == expected)
+        with self.begin() as connection:
+            return connection.execute(change.values(holder=holder)).rowcount == 1
+
+    def holder(self, name: str) -> str:
+        """Return who runs the study; empty for nobody."""
+        return str(self._study_row(name).holder)
+
+    def events(self, study: str) -> list[tuple[float, str, str]]:
+        """Return (seconds since 1970, kind, text) of all that was written down, oldest first."""
+        v = schema.events
+        query = sa.select(v.c.at, v.c.kind, v.c.text).order_by(v.c.id)
+        query = query.where(v.c.study_id == self._study_row(study).id)
+        with self.begin() as connection:
+            return [(row.at, row.kind, row.text) for row in connection.execute(query)]
+
+    def log(self, study: str, kind: str, text: str, run_id: int | None = None) -> None:
+        """Write down something that happened."""
+        row = {
+            "at": time.time(),
+            "study_id": self._study_row(study).id,
+            "run_id": run_id,
+            "kind": kind,
+            "text": text,
+        }
+        with self.begin() as connection:
+            connection.execute(schema.events.insert(), row)
+
+    def _study_row(self, name: str) -> Any:
+        with self.begin() as connection:
+            query = sa.select(schema.studies).where(schema.studies.c.name == name)
+            row = connection.execute(query).first()
+            if row is None:
+                known = connection.execute(sa.select(schema.studies.c.name)).scalars().all()
+                hint = suggestion(name, known) or "; 'bnnbench study create' makes one"
+                raise UsageError(f"there is no study named {name!r} in this database{hint}")
+        return row
+
+
+def chunks(values: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    """Return the values in pieces of ``size``: a statement takes so many and no more."""
+    for first in range(0, len(values), size):
+        yield values[first : first + size]

@@ -1,0 +1,171 @@
+"""The runs of a database: their places in studies, their states, and what was measured in them.
+
+Measurements are written once an epoch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from bnnbench import schema
+from bnnbench.catalogue import Catalogue, chunks
+from bnnbench.entries import BASE, CONFIRM, ENDED, FAILED, PENDING, RUNNING, Entry, entry_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from bnnbench.measurements import Measurement
+    from bnnbench.runs import Run
+
+_AGAIN = ((CONFIRM, FAILED), (BASE, FAILED))
+
+
+class Ledger(Catalogue):
+    """The runs of a database, each in its place in a study of the catalogue."""
+
+    def enter(self, study: str, task: str, method: str, role: str, number: int, run: Run) -> Entry:
+        """Give a run its place in a study and return what stands there.
+
+        A run that has ended keeps its place. One that has not gives way to a run of another
+        description. A run that failed for another study is tried again for this one.
+        """
+        study_id = self._study_row(study).id
+        e, r = schema.entries, schema.runs
+        place = {"task": task, "method": method, "role": role, "number": number}
+        with self.begin() as connection:
+            run_id = connection.execute(sa.select(r.c.id).where(r.c.key == run.key)).scalar()
+            if run_id is None:
+                row = {"key": run.key, "spec": run.to_json(), "state": PENDING, "facts": "{}"}
+                inserted = connection.execute(r.insert(), row | {"error": "", "shared": False})
+                run_id = inserted.inserted_primary_key[0]  # type: ignore[index]
+            here = [e.c.study_id == study_id, *(e.c[k] == v for k, v in place.items())]
+            query = sa.select(e.c.id, e.c.run_id, r.c.state).join(r, r.c.id == e.c.run_id)
+            found = connection.execute(query.where(*here)).first()
+            if found is None:
+                connection.execute(e.insert(), place | {"study_id": study_id, "run_id": run_id})
+                failed = sa.update(r).where(r.c.id == run_id, r.c.state == FAILED)
+                connection.execute(failed.values(state=PENDING))
+            elif found.run_id != run_id and found.state not in ENDED:
+                connection.execute(sa.update(e).where(e.c.id == found.id).values(run_id=run_id))
+        return self.entries(study, **place)[0]
+
+    def retry_failed(self, study: str) -> int:
+        """Let the runs that failed, but for trials, be trained again; return how many."""
+        failed = [e.run_id for e in self.entries(study) if (e.role, e.state) in _AGAIN]
+        r = schema.runs
+        with self.begin() as connection:
+            for some in chunks(failed, 500):
+                connection.execute(sa.update(r).where(r.c.id.in_(some)).values(state=PENDING))
+        return len(failed)
+
+    def entries(self, study: str, **place: Any) -> list[Entry]:
+        """Return a study's runs, of one place or of all."""
+        e, r = schema.entries, schema.runs
+        query = (
+            sa.select(e.c.task, e.c.method, e.c.role, e.c.number, r)
+            .join(r, r.c.id == e.c.run_id)
+            .where(
+                e.c.study_id == self._study_row(study).id, *(e.c[k] == v for k, v in place.items())
+            )
+            .order_by(e.c.id)
+        )
+        with self.begin() as connection:
+            return [entry_of(row) for row in connection.execute(query)]
+
+    def states(self, keys: Iterable[str]) -> dict[str, str]:
+        """Return the states of those of the runs, named by content key, that are known."""
+        r = schema.runs
+        with self.begin() as connection:
+            query = sa.select(r.c.key, r.c.state).where(r.c.key.in_(list(keys)))
+            return {row.key: row.state for row in connection.execute(query)}
+
+    def start_run(
+        self,
+        run_id: int,
+        facts: Mapping[str, Any],
+        environment: Mapping[str, Any],
+        after: int | None = None,
+    ) -> None:
+        """Begin a run anew, or go on ``after`` an epoch; what was measured later is removed."""
+        key = self._environment(environment)
+        m, r = schema.measurements, schema.runs
+        values: dict[str, Any] = {
+            "state": RUNNING,
+            "facts": json.dumps(facts, sort_keys=True),
+            "environment": key,
+            "finished_at": None,
+            "error": "",
+        }
+        if after is None:
+            values["started_at"] = time.time()
+        with self.begin() as connection:
+            later = [m.c.epoch > after] if after is not None else []
+            connection.execute(sa.delete(m).where(m.c.run_id == run_id, *later))
+            connection.execute(sa.update(r).where(r.c.id == run_id).values(**values))
+
+    def write(self, run_id: int, measured: Sequence[Measurement]) -> None:
+        """Add the measurements of an epoch."""
+        rows = [m._asdict() | {"run_id": run_id} for m in measured]
+        for row in rows:
+            if not math.isfinite(row["value"]):
+                row["value"] = None
+        if rows:
+            with self.begin() as connection:
+                connection.execute(schema.measurements.insert(), rows)
+
+    def end_run(self, run_id: int, state: str, *, error: str = "", shared: bool = False) -> None:
+        """Set the state in which a run ended; ``shared`` says that its times are not its own."""
+        values = {"state": state, "finished_at": time.time(), "error": error, "shared": shared}
+        r = schema.runs
+        with self.begin() as connection:
+            connection.execute(sa.update(r).where(r.c.id == run_id).values(**values))
+
+    def value(self, run_id: int, metric: str, **place: Any) -> float | None:
+        """Return one measurement of a run, or None; of several, the latest epoch's."""
+        m = schema.measurements
+        query = (
+            sa.select(m.c.value)
+            .where(m.c.run_id == run_id, m.c.metric == metric)
+            .where(*(m.c[k] == v for k, v in place.items()))
+            .order_by(m.c.epoch.desc())
+        )
+        with self.begin() as connection:
+            found: float | None = connection.execute(query).scalar()
+        return found
+
+    def measured(self, study: str, metrics: Iterable[str], **place: Any) -> list[Any]:
+        """Return (run_id, metric, epoch, split, mode, layer, phase, value) of a study's runs."""
+        m, e = schema.measurements, schema.entries
+        mine = sa.select(e.c.run_id).where(e.c.study_id == self._study_row(study).id)
+        query = (
+            sa.select(m)
+            .where(m.c.run_id.in_(mine), m.c.metric.in_(list(metrics)))
+            .where(*(m.c[k] == v for k, v in place.items()))
+            .order_by(m.c.run_id, m.c.metric, m.c.split, m.c.mode, m.c.layer, m.c.epoch)
+        )
+        with self.begin() as connection:
+            return list(connection.execute(query))
+
+    def environments(self, study: str) -> dict[str, dict[str, Any]]:
+        """Return the environments in which a study's runs were trained, by key."""
+        keys = {entry.environment for entry in self.entries(study)}
+        env = schema.environments
+        with self.begin() as connection:
+            rows = connection.execute(sa.select(env).where(env.c.key.in_(keys))).all()
+        return {row.key: json.loads(row.spec) for row in rows}
+
+    def _environment(self, spec: Mapping[str, Any]) -> str:
+        import hashlib
+
+        text = json.dumps(spec, sort_keys=True)
+        key = hashlib.sha256(text.encode()).hexdigest()[:20]
+        env = schema.environments
+        with self.begin() as connection:
+            if connection.execute(sa.select(env.c.key).where(env.c.key == key)).first() is None:
+                connection.execute(env.insert(), {"key": key, "spec": text})
+        return key

@@ -15,6 +15,7 @@ from bnnbench.spaces import validate
 from bnnbench_plugins.architectures.activations import RPReLU, RSign, activation_layer
 from bnnbench_plugins.architectures.binarynet import binarynet
 from bnnbench_plugins.architectures.mlp import mlp
+from bnnbench_plugins.architectures.weights import conv_layer, convolution, dense_layer
 
 SMALL = {"shape": (1, 8, 8), "classes": 3}
 REAL = ["relu", "hardtanh", "rprelu"]
@@ -131,6 +132,51 @@ def test_glorot(build):
 
         assert furthest <= bound * (1 + 1e-6)
         assert furthest >= 0.9 * bound
+
+
+@pytest.mark.parametrize("weights", ["binary", "real"])
+@pytest.mark.parametrize("pad_value", [-1, 0, 1])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "bias"), [(3, 1, 1, False), (5, 2, 2, True), (1, 2, 0, False)]
+)
+def test_conv_layer(weights, pad_value, kernel, stride, padding, bias):
+    """It is a convolution whose inputs are surrounded by a ring of the given value."""
+    layer = conv_layer(
+        *(2, 4, kernel, weights), stride=stride, padding=padding, pad_value=pad_value, bias=bias
+    )
+    (conv,) = (m for m in layer.modules() if isinstance(m, nn.Conv2d))
+    x = torch.randn(3, 2, 7, 6)
+    padded = nn.functional.pad(x, (padding,) * 4, value=pad_value)
+
+    y = layer(x)
+
+    torch.testing.assert_close(y, nn.functional.conv2d(padded, conv.weight, conv.bias, stride))
+    assert (weights == "binary") == bool(binary_layers(layer))
+    assert (conv is layer) == (pad_value == 0 or padding == 0)
+    assert conv.bias.eq(0).all() if bias else conv.bias is None
+    assert conv.weight.abs().max() <= math.sqrt(6 / (kernel**2 * (2 + 4)))
+
+
+def test_numbered_convolution():
+    """The ring has a name of its own; around the network's inputs it always holds zeros."""
+    given = {"padding": 2, "pad_value": -1}
+    layers = dict(convolution(7, 2, 4, 5, **given, bias=True))
+
+    assert ["ring7", "conv7"] == list(layers)
+    assert ((2, 2, 2, 2), -1) == (layers["ring7"].padding, layers["ring7"].value)
+    assert (0, 0) == layers["conv7"].padding
+    assert layers["conv7"].bias.eq(0).all()
+    assert (2, 2) == dict(convolution(1, 2, 4, 5, **given))["conv1"].padding
+    assert ["conv1"] == list(dict(convolution(1, 2, 4, 5, **given)))
+
+
+@pytest.mark.parametrize("weights", ["binary", "real"])
+def test_bias_of_dense_layer(weights):
+    """A bias is real and 0 at first."""
+    layer = dense_layer(3, 4, weights, bias=True)
+
+    assert [0] * 4 == layer.bias.tolist()
+    assert "bias" in real_parameters(layer)
 
 
 @pytest.mark.parametrize(("build", "momentum"), [(mlp, 0.15), (binarynet, 0.1)])

@@ -14,17 +14,12 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from typing import Annotated
 
-from annotated_types import Ge, Gt, Le
 from torch import nn
 
 from bnnbench_plugins.architectures.activations import Activation, Dropout, after_norm
-from bnnbench_plugins.architectures.weights import Weights, dense_layer
-
-Momentum = Annotated[float, Gt(0), Le(1)]
-Epsilon = Annotated[float, Gt(0)]
-Whole = Annotated[int, Ge(1)]
+from bnnbench_plugins.architectures.norms import Epsilon, Momentum
+from bnnbench_plugins.architectures.weights import Weights, Whole, dense_layer
 
 
 def mlp(

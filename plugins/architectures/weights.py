@@ -1,28 +1,102 @@
-"""Layers with binary or real weights, without bias, as Lasagne initializes them."""
+"""Layers with binary or real weights, as Lasagne initializes them: Glorot's uniform, zero biases.
+
+    U(-b, b), b = sqrt(6/(fan_in + fan_out)); a convolution's fans count the area of its kernel
+
+source: Glorot and Bengio (2010); the public scripts of BinaryConnect and BNN
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Annotated, Literal
 
+from annotated_types import Ge
 from torch import nn
 
 from bnnbench.layers import BinaryConv2d, BinaryLinear
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 Weights = Literal["binary", "real"]
+PadValue = Literal[-1, 0, 1]  #: what the ring around a convolution's inputs holds
+Whole = Annotated[int, Ge(1)]
 
 
-def dense_layer(inputs: int, outputs: int, weights: Weights = "binary") -> nn.Linear:
-    """Return a dense layer, its weights from Glorot's U(-b, b), b = sqrt(6/(fan_in + fan_out))."""
-    layer = (BinaryLinear if weights == "binary" else nn.Linear)(inputs, outputs, bias=False)
-    nn.init.xavier_uniform_(layer.weight)
+def dense_layer(
+    inputs: int, outputs: int, weights: Weights = "binary", *, bias: bool = False
+) -> nn.Linear:
+    """Return a dense layer, its weights from Glorot's U(-b, b), b = sqrt(6/(fan_in + fan_out)).
+
+    The bias, where there is one, is real and 0 at first.
+    """
+    layer = (BinaryLinear if weights == "binary" else nn.Linear)(inputs, outputs, bias=bias)
+    _initialize(layer)
     return layer
 
 
-def conv3_layer(
-    inputs: int, outputs: int, weights: Weights = "binary", padding: int = 1
+def conv_layer(
+    inputs: int,
+    outputs: int,
+    kernel: int,
+    weights: Weights = "binary",
+    *,
+    stride: int = 1,
+    padding: int = 0,
+    pad_value: PadValue = 0,
+    bias: bool = False,
+) -> nn.Module:
+    """Return a square convolution from Glorot's uniform, with the ring around its inputs.
+
+    It is the convolution itself where there is no ring or one of zeros, else a sequence of ``ring``
+    and ``conv``. The bias, where there is one, is real and 0 at first.
+    """
+    if not (padding and pad_value):
+        return _conv_layer(inputs, outputs, kernel, weights, stride, padding, bias=bias)
+    ring = nn.ConstantPad2d(padding, pad_value)
+    conv = _conv_layer(inputs, outputs, kernel, weights, stride, 0, bias=bias)
+    return nn.Sequential(OrderedDict(ring=ring, conv=conv))
+
+
+def convolution(
+    number: int,
+    inputs: int,
+    outputs: int,
+    kernel: int,
+    weights: Weights = "binary",
+    *,
+    padding: int = 0,
+    pad_value: PadValue = 0,
+    bias: bool = False,
+) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the named layers of convolution ``number`` of a plain stack: [ring], conv.
+
+    The ring is a layer of its own so that the convolution's name does not depend on what it holds.
+    The first convolution sees the network's inputs: its ring holds zeros whatever ``pad_value`` is.
+    """
+    if padding and pad_value and number > 1:
+        yield f"ring{number}", nn.ConstantPad2d(padding, pad_value)
+        padding = 0
+    yield f"conv{number}", _conv_layer(inputs, outputs, kernel, weights, 1, padding, bias=bias)
+
+
+def _conv_layer(
+    inputs: int,
+    outputs: int,
+    kernel: int,
+    weights: Weights,
+    stride: int,
+    padding: int,
+    *,
+    bias: bool,
 ) -> nn.Conv2d:
-    """Return a 3x3 convolution from Glorot's uniform; both fans count the kernel's area."""
     kind = BinaryConv2d if weights == "binary" else nn.Conv2d
-    layer = kind(inputs, outputs, 3, padding=padding, bias=False)
-    nn.init.xavier_uniform_(layer.weight)
+    layer = kind(inputs, outputs, kernel, stride=stride, padding=padding, bias=bias)
+    _initialize(layer)
     return layer
+
+
+def _initialize(layer: nn.Linear | nn.Conv2d) -> None:
+    nn.init.xavier_uniform_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)

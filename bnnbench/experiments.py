@@ -266,6 +266,8 @@ class Experiment:
     @property
     def facts(self) -> dict[str, Any]:
         """What is true of the run and cannot be read from its description."""
+        from bnnbench.roles import roles
+
         return {
             "judged": self.method.judged,
             "task": self.data.task,
@@ -332,29 +334,4 @@ def phases(method: Method, epochs: int) -> list[dict[str, Any]]:
     return [
         {"name": phase.name, "first": first + 1, "last": end, "selectable": phase.selectable}
         for phase, (first, end) in zip(method.phases, method.spans(epochs), strict=True)
-    ]
-
-
-def roles(model: nn.Module) -> list[dict[str, Any]]:
-    """Return the role of every parameter: "binary" or "real", its shape, and its place.
-
-    Every parameter has exactly one role. ``place`` is "first" or "last" for the weights of the
-    first and last dense or convolutional layer, else empty.
-    """
-    from torch import nn
-
-    from bnnbench.layers import real_parameters
-
-    real = real_parameters(model)
-    kinds = (nn.Linear, nn.Conv2d)
-    weights = [f"{name}.weight" for name, m in model.named_modules() if isinstance(m, kinds)]
-    places = dict.fromkeys(weights[-1:], "last") | dict.fromkeys(weights[:1], "first")
-    return [
-        {
-            "parameter": name,
-            "role": "real" if name in real else "binary",
-            "shape": list(parameter.shape),
-            "place": places.get(name, ""),
-        }
-        for name, parameter in model.named_parameters()
     ]

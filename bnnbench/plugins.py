@@ -67,10 +67,13 @@ class Plugin:
 
 
 class Component:
-    """Something registered; a reference "package.module:attribute" is imported when first used."""
+    """Something registered; a reference "package.module:attribute" is imported when first used.
+
+    ``reference`` is that, or the component itself.
+    """
 
     def __init__(self, kind: str, name: str, plugin: Plugin, target: Any) -> None:
-        self.kind, self.name, self.plugin, self._target = kind, name, plugin, target
+        self.kind, self.name, self.plugin, self.reference = kind, name, plugin, target
 
     @cached_property
     def target(self) -> Any:
@@ -79,15 +82,15 @@ class Component:
         Raises:
             PluginError: the reference cannot be imported.
         """
-        if not (isinstance(self._target, str) and ":" in self._target and self.kind != "studies"):
-            return self._target
-        module, _, attribute = self._target.partition(":")
+        if not (isinstance(self.reference, str) and ":" in self.reference and self.kind != "studies"):
+            return self.reference
+        module, _, attribute = self.reference.partition(":")
         try:
             return getattr(importlib.import_module(module), attribute)
         except (Exception, SystemExit) as error:  # whatever a plugin's module may raise
             raise PluginError(
                 f"{singular(self.kind)} {self.name!r} of plugin {self.plugin.name!r} cannot be"
-                f" imported from {self._target!r}: {describe(error)}"
+                f" imported from {self.reference!r}: {describe(error)}"
             ) from error
 
 
@@ -163,9 +166,9 @@ class Plugins:
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", str(name)):
             raise PluginError(f"a name must be letters, digits and -_. only, got {name!r}")
         if not (
-            isinstance(component._target, str) or kind == "studies" or callable(component._target)
+            isinstance(component.reference, str) or kind == "studies" or callable(component.reference)
         ):
-            raise PluginError(f"a {singular(kind)} must be callable, got {component._target!r}")
+            raise PluginError(f"a {singular(kind)} must be callable, got {component.reference!r}")
         rivals = [c for c in offered if (c.kind, c.name) == (kind, name)]
         rivals += [c for c in [self._components[kind].get(name)] if c]
         if rivals:

@@ -9,10 +9,11 @@ import torch
 
 from bnnbench.cli.progress import PlainProgress
 from bnnbench.errors import UsageError
-from bnnbench.experiments import Workbench, operations, roles
+from bnnbench.experiments import Workbench, operations
 from bnnbench.measurements import Measurement
 from bnnbench.needs import Need
 from bnnbench.plugins import load_plugins
+from bnnbench.roles import roles
 from bnnbench.runs import Part, Run
 from bnnbench.store import Entry
 from bnnbench_plugins.architectures.binarynet import binarynet

@@ -12,10 +12,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bnnbench.experiments import roles
 from bnnbench.latents import Latents
 from bnnbench.layers import activation_bits, real_parameters
 from bnnbench.methods import Method
+from bnnbench.roles import roles
 from bnnbench.schedules import (
     Geometric,
     Linear,

@@ -225,7 +225,7 @@ def test_a_figure_that_cannot_be_imported_is_a_card(store, monkeypatch):
     """A figure's module is imported when the figure is drawn, so its failure is its own."""
     plugins = load_plugins()
     broken = plugins.component("figures", "loss")
-    monkeypatch.setattr(broken, "_target", "bnnbench_reports.figures.nowhere:figure")
+    monkeypatch.setattr(broken, "reference", "bnnbench_reports.figures.nowhere:figure")
     fill(store)
 
     html = built(store, command.figures(plugins))

@@ -19,6 +19,7 @@ _COMMANDS = {
     "study": ("bnnbench.cli.study", "Create, run and look at studies."),
     "plugins": ("bnnbench.cli.plugins", "List plugins and explain what they offer."),
     "data": ("bnnbench.cli.data", "List and fetch data sets."),
+    "architectures": ("bnnbench.cli.architectures", "List networks, show what they are made of."),
 }
 EPILOG = (
     "Exit codes: 0 done, 1 an error, 2 a wrong name, value or study file, 3 bad or missing data,"

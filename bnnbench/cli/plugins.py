@@ -99,7 +99,7 @@ def _explain(plugins: Plugins, component: Component, told: set[str]) -> None:
         click.echo(target.read_text(encoding="utf-8"))
         return
     click.echo(_text(target, told))
-    _print_hyperparameters(component)
+    print_hyperparameters(component)
     if component.kind == "methods":
         _print_method(plugins, component.name)
     source = f"{target.__module__}.{getattr(target, '__qualname__', component.name)}"
@@ -121,7 +121,8 @@ def _text(target: Any, told: set[str]) -> str:
     return "\n\n".join(text for text in (module, own) if text) or "(no description)"
 
 
-def _print_hyperparameters(component: Component) -> None:
+def print_hyperparameters(component: Component) -> None:
+    """Print a table of a component's hyperparameters, if it has any."""
     from bnnbench.cli.tables import console, table
     from bnnbench.experiments import GIVEN
     from bnnbench.spaces import hyperparameters

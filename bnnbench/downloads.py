@@ -1,35 +1,28 @@
 """Files of data sets: fetched once, from the first mirror that has them, and always checked.
 
 A data set's module states a :class:`Source`; a file is used only if its MD5 is the stated one.
-MD5 is what the publishers print: it finds damage, not malice.
+MD5 is what the publishers print: it finds damage, not malice. An archive is unpacked as soon as it
+is here and not kept; its members are checked against what came out of it.
 
-``BNNBENCH_DATA`` is the folder under which the files lie (else the user's cache), and
-``BNNBENCH_MIRROR`` a base URL below which NAME/FILE lies, instead of the publishers' mirrors.
+``BNNBENCH_DATA`` is the folder under which the files lie, else the user's cache.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
-from urllib.parse import quote
+from typing import Any, TypeVar
 
+from bnnbench.archives import Archive, State, manifest, member_state, states
+from bnnbench.checksums import is_md5, md5
 from bnnbench.errors import DataError, PluginError
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.progress import Progress
-
-State = Literal["present", "missing", "damaged"]
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -37,11 +30,14 @@ class Source:
     """Where a data set's files come from, and how they are known.
 
     ``name`` is the folder and what ``bnnbench data fetch`` is told; ``urls`` are base URLs, tried
-    in order; ``files`` maps file names to MD5s in hexadecimal; ``size_bytes`` is that of all files.
-    ``citation`` is shown by ``bnnbench data list``.
+    in order; ``files`` maps file names to MD5s in hexadecimal; ``archives`` maps the names of
+    archives to what is wanted of them; ``size_bytes`` is that of all that is downloaded.
+    ``citation`` is shown by ``bnnbench data list``. ``by_hand`` says, for what a licence forbids
+    to download, in one line where to get it and how the folder must look.
 
     Raises:
-        PluginError: a name that could leave its folder, or something that is no MD5.
+        PluginError: a name that could leave its folder, two archives that unpack to one folder,
+            or something that is no MD5.
     """
 
     name: str
@@ -49,14 +45,22 @@ class Source:
     files: Mapping[str, str]
     size_bytes: int
     citation: str = ""
+    archives: Mapping[str, Archive] = field(default_factory=dict)
+    by_hand: str = ""
 
     def __post_init__(self) -> None:
-        for name in (self.name, *self.files):
+        folders = (archive.folder for archive in self.archives.values())
+        names = (*self.files, *self.archives, *folders)
+        for name in (self.name, *names):
             if not _NAME.fullmatch(name):
                 raise PluginError(f"a data file's name must be a plain file name, got {name!r}")
-        for name, md5 in self.files.items():
-            if not _MD5.fullmatch(md5):
-                raise PluginError(f"the MD5 of {name!r} must be 32 hexadecimal digits, got {md5!r}")
+        for name, expected in self.files.items():
+            if not is_md5(expected):
+                raise PluginError(
+                    f"the MD5 of {name!r} must be 32 hexadecimal digits, got {expected!r}"
+                )
+        if len({*names}) < len(names):
+            raise PluginError(f"{self.name!r} must have a name for each file and folder of its own")
 
 
 def downloads(source: Source) -> Callable[[Factory], Factory]:
@@ -85,8 +89,16 @@ def folder(source: Source) -> Path:
 
 
 def verify(source: Source) -> dict[str, State]:
-    """Return the state of each file, by reading all of them."""
-    return {name: _state(source, name) for name in source.files}
+    """Return the state of each file and each archive's members, by reading all of them.
+
+    Where there is nothing to go by, it is that of a folder: an archive's, or the source's.
+    """
+    if source.by_hand:
+        return {source.name: "by hand" if folder(source).is_dir() else "missing"}
+    found = {name: state(source, name) for name in source.files}
+    for archive in source.archives.values():
+        found |= states(folder(source), archive)
+    return found
 
 
 def path_of(source: Source, filename: str) -> Path:
@@ -96,7 +108,7 @@ def path_of(source: Source, filename: str) -> Path:
         DataError: the file is missing or damaged.
     """
     path, expected = folder(source) / filename, source.files[filename]
-    found = _md5(path)
+    found = md5(path)
     if found != expected:
         raise DataError(
             f"{path} must have MD5 {expected}, got {found or 'missing'};"
@@ -105,162 +117,58 @@ def path_of(source: Source, filename: str) -> Path:
     return path
 
 
-def fetch(source: Source, *, progress: bool = True) -> list[str]:
-    """Download what is missing or damaged, and return the names of those files.
+def member_of(source: Source, member: str) -> Path:
+    """Return the path of a file that was unpacked from an archive, as FOLDER/.../FILE.
 
-    A file appears under its name only when it is whole and right. ``progress`` shows a bar for
-    each file on standard error, or plain lines where that is no terminal.
+    It is checked against its archive's manifest. Where there is none, the folder was put there by
+    hand, and it is enough that the file exists: what is in it is for its reader to check.
 
     Raises:
-        DataError: no mirror gave a file as it should be, or the folder cannot be written.
+        DataError: the file is missing or damaged.
     """
-    wanted = [name for name, state in verify(source).items() if state != "present"]
-    if wanted:
-        _prepare(folder(source))
-    with _bars(source.name, progress) as bar:
-        for name in wanted:
-            _download(source, name, bar(name))
-    return wanted
+    root, path = folder(source), folder(source) / member
+    (archive,) = (archive for archive in source.archives.values() if archive.holds(member))
+    found = manifest(root, archive)
+    if found is None:
+        now: State = "present" if path.is_file() else "missing"
+    elif found.archive != archive.md5 or member not in found.members:
+        now = "damaged" if path.exists() else "missing"
+    else:
+        now = member_state(root, member, found.members[member])
+    if now != "present":
+        raise DataError(
+            f"{path} must be as it was unpacked, got: {now}; run: bnnbench data fetch {source.name}"
+        )
+    return path
 
 
-def _state(source: Source, filename: str) -> State:
-    found = _md5(folder(source) / filename)
+def checksum_of(source: Source, member: str) -> str:
+    """Return the MD5 of a file that :func:`member_of` has let pass; only one put by hand is read.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    for archive in source.archives.values():
+        found = manifest(folder(source), archive)
+        if found is not None and member in found.members:
+            return found.members[member].md5
+    return md5(folder(source) / member)
+
+
+def by_hand(source: Source) -> list[Path]:
+    """Return the folders that are not as this module made them: it leaves them as they are."""
+    root = folder(source)
+    if source.by_hand:
+        return [root]
+    places = (
+        (root / archive.folder, manifest(root, archive)) for archive in source.archives.values()
+    )
+    return [place for place, found in places if found is None and place.is_dir()]
+
+
+def state(source: Source, filename: str) -> State:
+    """Return the state of a plain file, by reading it."""
+    found = md5(folder(source) / filename)
     if not found:
         return "missing"
     return "present" if found == source.files[filename] else "damaged"
-
-
-def _md5(path: Path) -> str:
-    """The file's MD5 in hexadecimal, empty where there is no file."""
-    if not path.exists():
-        return ""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, _new_md5).hexdigest()
-    except OSError as error:
-        raise DataError(f"{path} must be a readable file, got: {error.strerror}") from error
-
-
-def _new_md5() -> Any:
-    return hashlib.md5(usedforsecurity=False)
-
-
-def _prepare(place: Path) -> None:
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(
-            f"{place} must be a folder that can be written, got: {error.strerror};"
-            " set BNNBENCH_DATA to another"
-        ) from error
-
-
-def _bases(source: Source) -> Iterator[str]:
-    mirror = os.environ.get("BNNBENCH_MIRROR")
-    bases = [f"{mirror.rstrip('/')}/{source.name}"] if mirror else source.urls
-    return (base.rstrip("/") for base in bases)
-
-
-def _download(source: Source, filename: str, bar: Any) -> None:
-    reasons = []
-    for base in _bases(source):
-        url = f"{base}/{quote(filename)}"
-        try:
-            _retrieve(url, folder(source) / filename, source.files[filename], bar)
-        except (OSError, ValueError) as error:  # requests' errors are OSErrors
-            reasons.append(f"{url}: {_reason(error)}")
-        else:
-            return
-    raise DataError(
-        f"{source.name}/{filename} must come whole from one of its mirrors, but"
-        f" {'; '.join(reasons) or 'it has none'}; try again, or set BNNBENCH_MIRROR to a URL"
-        f" below which {source.name}/{filename} lies"
-    )
-
-
-def _retrieve(url: str, path: Path, md5: str, bar: Any) -> None:
-    """Download to a temporary file beside ``path``, check it, and only then move it there."""
-    import pooch
-
-    pooch.get_logger().setLevel("WARNING")
-    downloader = pooch.HTTPDownloader(progressbar=bar or False, timeout=30)
-    pooch.retrieve(url, f"md5:{md5}", path.name, path.parent, downloader=downloader)
-    path.chmod(0o644)  # the temporary file was its owner's alone
-
-
-def _reason(error: Exception) -> str:
-    if type(error) is ValueError:
-        return "the checksum is wrong"
-    response = getattr(error, "response", None)
-    if response is not None:
-        return f"{response.status_code} {response.reason}"
-    return " ".join(str(error).split())[:120]
-
-
-@contextmanager
-def _bars(name: str, shown: bool) -> Iterator[Callable[[str], Any]]:
-    """What makes a file's progress bar; the bars are in pooch's protocol."""
-    from rich.console import Console
-
-    console = Console(stderr=True, highlight=False)
-    if not shown:
-        yield lambda filename: None
-    elif not console.is_terminal:
-        yield lambda filename: _Line(console, f"{name}/{filename}")
-    else:
-        with _progress(console) as progress:
-            yield lambda filename: _Bar(progress, f"{name}/{filename}")
-
-
-def _progress(console: Console) -> Progress:
-    from rich import progress as parts
-
-    return parts.Progress(
-        parts.TextColumn("{task.description}", markup=False),
-        parts.BarColumn(),
-        parts.DownloadColumn(),
-        parts.TransferSpeedColumn(),
-        console=console,
-    )
-
-
-class _Bar:
-    """One file's bar. pooch sets ``total`` as a download begins, and fills the bar at its end."""
-
-    def __init__(self, progress: Progress, label: str) -> None:
-        self.progress = progress
-        self.task = progress.add_task(label, total=None)
-
-    @property
-    def total(self) -> float | None:
-        return self.progress.tasks[self.task].total
-
-    @total.setter
-    def total(self, total: int) -> None:
-        self.progress.reset(self.task, total=total or None)
-
-    def update(self, size: int) -> None:
-        self.progress.advance(self.task, size)
-
-    def reset(self) -> None:
-        self.progress.reset(self.task)
-
-    def close(self) -> None:
-        self.progress.stop_task(self.task)
-
-
-class _Line:
-    """One line for a file, once it is there."""
-
-    def __init__(self, console: Console, label: str) -> None:
-        self.console, self.label, self.total = console, label, 0
-
-    def update(self, size: int) -> None: ...
-
-    def reset(self) -> None: ...
-
-    def close(self) -> None:
-        from rich.filesize import decimal
-
-        size = f" ({decimal(self.total)})" if self.total else ""
-        self.console.print(f"downloaded {self.label}{size}", markup=False, soft_wrap=True)

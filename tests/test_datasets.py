@@ -17,7 +17,14 @@ from bnnbench.downloads import Source, verify
 from bnnbench.errors import DataError
 from bnnbench_plugins.datasets import mnist as module
 from bnnbench_plugins.datasets.digits import digits
-from bnnbench_plugins.datasets.mnist import SOURCE, mnist
+from bnnbench_plugins.datasets.mnist import (
+    FASHION,
+    KUZUSHIJI,
+    SOURCE,
+    fashion_mnist,
+    kmnist,
+    mnist,
+)
 
 SPLITS = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = 12, 10_000, 5
@@ -43,16 +50,21 @@ def arrays():
     }
 
 
+@pytest.fixture(scope="module")
+def packed(arrays):
+    return {name: idx(array) for name, array in arrays.items()}
+
+
 @pytest.fixture
-def small(arrays, tmp_path, monkeypatch):
-    """A data set of our own in MNIST's place, with its own checksums."""
+def small(packed, tmp_path, monkeypatch):
+    """A data set of our own in the place of each of the family, with its own checksums."""
     monkeypatch.setenv("BNNBENCH_DATA", str(tmp_path))
-    (tmp_path / "mnist").mkdir()
-    files = {name: idx(array) for name, array in arrays.items()}
-    for name, content in files.items():
-        (tmp_path / "mnist" / name).write_bytes(content)
-    md5s = {name: hashlib.md5(c, usedforsecurity=False).hexdigest() for name, c in files.items()}
-    monkeypatch.setattr(module, "SOURCE", Source("mnist", (), md5s, 0))
+    md5s = {name: hashlib.md5(c, usedforsecurity=False).hexdigest() for name, c in packed.items()}
+    for owner, source in (("SOURCE", SOURCE), ("FASHION", FASHION), ("KUZUSHIJI", KUZUSHIJI)):
+        (tmp_path / source.name).mkdir()
+        for name, content in packed.items():
+            (tmp_path / source.name / name).write_bytes(content)
+        monkeypatch.setattr(module, owner, Source(source.name, (), md5s, 0))
     return tmp_path / "mnist"
 
 
@@ -93,6 +105,72 @@ def test_centered_mnist(small, arrays):
     assert centered.train.inputs.mean(0).abs().max() < 1e-6
 
 
+def test_scalar_centered_mnist(small, arrays):
+    """One mean, over all pixels of the training images, is taken from all splits."""
+    unit, centered = mnist(), mnist(preprocessing="scalar-centered")
+    mean = arrays["train-images-idx3-ubyte.gz"][:TRAIN].astype(float).mean() / 255
+
+    for name in SPLITS:
+        expected = getattr(unit, name).inputs.double() - mean
+        found = getattr(centered, name).inputs.double()
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+    assert abs(centered.train.inputs.double().mean().item()) < 1e-7
+
+
+@pytest.mark.parametrize("preprocessing", ["unit", "signed", "centered", "scalar-centered"])
+def test_short_mnist(small, preprocessing):
+    """A short study trains on the first so many, and what is fitted is fitted to them alone."""
+    whole, short = mnist(), mnist(train=5, preprocessing=preprocessing)
+    inputs = whole.train.inputs[:5]
+    law = {
+        "unit": lambda x: x,
+        "signed": lambda x: 2 * x - 1,
+        "centered": lambda x: x - inputs.mean(0),
+        "scalar-centered": lambda x: x - inputs.mean(),
+    }[preprocessing]
+
+    assert short.train.targets.equal(whole.train.targets[:5])
+    for found, given in ((short.train, inputs), (short.validation, whole.validation.inputs)):
+        torch.testing.assert_close(found.inputs, law(given), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("factory", [fashion_mnist, kmnist])
+def test_the_family_is_alike(small, factory):
+    """What is in the files of one is read from those of another as it is from MNIST's."""
+    for preprocessing in ("unit", "scalar-centered"):
+        one, other = (f(preprocessing=preprocessing, train=7) for f in (mnist, factory))
+        for name in SPLITS:
+            assert getattr(one, name).inputs.equal(getattr(other, name).inputs)
+            assert getattr(one, name).targets.equal(getattr(other, name).targets)
+
+
+def test_each_of_the_family_has_files_of_its_own(small):
+    """A damaged file of one data set is no other's."""
+    for factory in (fashion_mnist, kmnist):
+        (small.parent / factory.source.name / "t10k-labels-idx1-ubyte.gz").write_bytes(b"x")
+        with pytest.raises(DataError, match=f"run: bnnbench data fetch {factory.source.name}$"):
+            factory()
+    mnist()
+
+
+@pytest.mark.parametrize(
+    ("preprocessing", "black"),
+    [("unit", 0.0), ("signed", -1.0), ("centered", 0.0), ("scalar-centered", None)],
+)
+def test_augmented_fashion_mnist(small, arrays, preprocessing, black):
+    """Training images alone are changed; what comes in from outside is black, or no news."""
+    data = fashion_mnist(preprocessing=preprocessing, augmentation="crop-flip")
+    assert [True, False, False] == [getattr(data, n).augmentation is not None for n in SPLITS]
+    assert fashion_mnist().train.augmentation is None
+    if black is None:
+        black = -arrays["train-images-idx3-ubyte.gz"][:TRAIN].astype(float).mean() / 255
+    inputs = torch.full((64, 1, 28, 28), 9.0)
+
+    changed, _ = data.train.augmentation(inputs, torch.zeros(64), torch.Generator().manual_seed(0))
+
+    assert [pytest.approx(black, abs=1e-6), 9] == changed.unique().tolist()
+
+
 def test_damaged_mnist(small):
     """A damaged file is named before anything is read from it."""
     path = small / "t10k-labels-idx1-ubyte.gz"
@@ -118,15 +196,24 @@ def test_source_of_mnist():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
-    assert SOURCE is mnist.source
+    assert (SOURCE, FASHION, KUZUSHIJI) == (mnist.source, fashion_mnist.source, kmnist.source)
     assert "mnist set()" == done.stdout.strip()
 
 
-def has_mnist():
-    return "BNNBENCH_DATA" in os.environ and {"present"} == set(verify(SOURCE).values())
+def test_sources_of_the_family():
+    """Names, files and folders are each data set's own; no checksum is another's."""
+    sources = (SOURCE, FASHION, KUZUSHIJI)
+
+    assert ["mnist", "fashion-mnist", "kmnist"] == [source.name for source in sources]
+    assert 1 == len({tuple(source.files) for source in sources})
+    assert 12 == len({md5 for source in sources for md5 in source.files.values()})
 
 
-@pytest.mark.skipif(not has_mnist(), reason="BNNBENCH_DATA does not hold MNIST")
+def holds(source):
+    return "BNNBENCH_DATA" in os.environ and {"present"} == set(verify(source).values())
+
+
+@pytest.mark.skipif(not holds(SOURCE), reason="BNNBENCH_DATA does not hold MNIST")
 def test_real_mnist():
     """The real files give 50,000, 10,000 and 10,000 images, the first of them a five."""
     data = mnist()
@@ -135,6 +222,19 @@ def test_real_mnist():
     assert [5, 0, 4, 1, 9] == data.train.targets[:5].tolist()
     assert [7, 2, 1, 0, 4] == data.test.targets[:5].tolist()
     assert data.train.inputs.mean().item() == pytest.approx(0.1307, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("factory", "mean"), [(fashion_mnist, 0.2860), (kmnist, 0.1918)], ids=["fashion", "kmnist"]
+)
+def test_real_family(factory, mean):
+    """The real files give 50,000, 10,000 and 10,000 images of the known mean."""
+    if not holds(factory.source):
+        pytest.skip(f"BNNBENCH_DATA does not hold {factory.source.name}")
+    data = factory()
+
+    assert [50_000, 10_000, 10_000] == [len(getattr(data, name)) for name in SPLITS]
+    assert data.train.inputs.mean().item() == pytest.approx(mean, abs=2e-3)
 
 
 def test_splits_of_digits():

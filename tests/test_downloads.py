@@ -2,50 +2,34 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+import os
 
 import pytest
 
-from bnnbench import downloads as module
+from bnnbench import bars as module
 from bnnbench.downloads import (
     Source,
     data_root,
     downloads,
-    fetch,
     folder,
     path_of,
     verify,
 )
 from bnnbench.errors import DataError, PluginError
+from bnnbench.fetching import fetch
+
+from .loopback import serving
 
 CONTENT = {"a.gz": b"first" * 1000, "b.gz": b"second"}
 
 
-class Handler(SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-    def do_GET(self):
-        self.server.asked.append(self.path)
-        super().do_GET()
-
-
 @pytest.fixture
 def server(tmp_path):
-    """A loopback server of the folder ``served``, and the paths it was asked for."""
-    root = tmp_path / "served"
-    root.mkdir()
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=root)) as made:
-        made.asked, made.root = [], root
-        made.url = f"http://127.0.0.1:{made.server_port}"
-        thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    """A loopback server of the folder ``served``."""
+    with serving(tmp_path / "served") as made:
         yield made
-        made.shutdown()
-        thread.join()
 
 
 @pytest.fixture(autouse=True)
@@ -230,6 +214,39 @@ def test_silence(server, capsys):
     fetch(source(serve(server, "one")), progress=False)
 
     assert ("", "") == tuple(capsys.readouterr())
+
+
+def test_a_broken_download_goes_on(server, data):
+    """What has come before the connection broke is not transferred again by the next fetch."""
+    content = bytes(300_000)
+    toy = Source("toy", (serve(server, "one", {"a": content}),), {"a": md5(content)}, 0)
+    server.limit = 200_000
+    with pytest.raises(DataError, match="goes on where it was broken off"):
+        fetch(toy, progress=False)
+    here = len(held(data)["a.part"])
+    server.limit = None
+    server.sent.clear()
+
+    fetch(toy, progress=False)
+
+    assert 0 < here <= 200_000
+    assert [len(content) - here] == server.sent
+    assert held(data) == {"a": content}
+
+
+def test_one_at_a_time(server, data):
+    """A folder into which another process downloads is not touched."""
+    toy = source(serve(server, "one"))
+    (data / "toy").mkdir(parents=True)
+    handle = os.open(data / "toy", os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+
+    with pytest.raises(DataError, match="one process at a time; wait for the other"):
+        fetch(toy, progress=False)
+
+    assert [] == server.asked
+    os.close(handle)
+    assert ["a.gz", "b.gz"] == fetch(toy, progress=False)
 
 
 @pytest.mark.parametrize("name", ["../a", "a/b", "a\\b", "..", ".", "", ".hidden", "C:a", "a\n"])

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+SHOWN = 3  #: wrong files that are named
+
+
 @click.group(cls=Group)
 def group() -> None:
     """List and fetch data sets."""
@@ -44,12 +47,22 @@ def list_(settings: Settings) -> None:
 
 
 def _state(files: Mapping[str, str]) -> str:
-    bad = {name: state for name, state in files.items() if state != "present"}
+    """What there is to say of all the files in a few words.
+
+    >>> _state({"a": "present", "b": "present"}), _state({"a": "missing", "b": "missing"})
+    ('present', 'not fetched')
+    >>> _state({"a": "damaged", "b": "present", "c": "missing"})
+    'a damaged, c missing'
+    >>> _state({"images": "by hand", "labels": "present"})
+    'by hand'
+    """
+    bad = [f"{name} {state}" for name, state in files.items() if state in ("missing", "damaged")]
     if not bad:
-        return "present"
-    if len(bad) == len(files) and set(bad.values()) == {"missing"}:
+        return "by hand" if "by hand" in files.values() else "present"
+    if {*files.values()} == {"missing"}:
         return "not fetched"
-    return ", ".join(f"{name} {state}" for name, state in bad.items())
+    more = [f"{len(bad) - SHOWN} more"] if len(bad) > SHOWN else []
+    return ", ".join(bad[:SHOWN] + more)
 
 
 @group.command()
@@ -57,12 +70,15 @@ def _state(files: Mapping[str, str]) -> str:
 @click.pass_obj
 def fetch(settings: Settings, name: str) -> None:
     """Fetch the files of a data set, with their checksums."""
-    from bnnbench import downloads
+    from bnnbench.downloads import by_hand, folder
+    from bnnbench.fetching import fetch as fetch_files
     from bnnbench.plugins import load_plugins
 
     factory: Any = load_plugins(settings.blocked).get("datasets", name)
     source = getattr(factory, "source", None)
     if source is None:
         raise UsageError(f"data set {name!r} has nothing to fetch: it is embedded or made")
-    downloads.fetch(source)
-    click.echo(f"{name} is in {downloads.folder(source)}")
+    fetch_files(source)
+    for place in by_hand(source):
+        click.echo(f"{place} was put there by hand and left as it is; remove it to fetch it anew")
+    click.echo(f"{name} is in {folder(source)}")

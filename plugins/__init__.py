@@ -67,12 +67,40 @@ def register_optimizers(register: Register) -> None:
 def register_architectures(register: Register) -> None:
     register("mlp", "bnnbench_plugins.architectures.mlp:mlp")
     register("binarynet", "bnnbench_plugins.architectures.binarynet:binarynet")
+    register("bc-vgg", "bnnbench_plugins.architectures.binarynet:bc_vgg")
+    register("bc-vgg-svhn", "bnnbench_plugins.architectures.binarynet:bc_vgg_svhn")
+    register("bop-binarynet", "bnnbench_plugins.architectures.binarynet:bop_binarynet")
+    register("vgg-small", "bnnbench_plugins.architectures.vgg:vgg_small")
+    register("vgg16", "bnnbench_plugins.architectures.vgg:vgg16")
+    register("nin", "bnnbench_plugins.architectures.nin:nin")
+    register("unet", "bnnbench_plugins.architectures.unet:unet")
+    register("bnew-small", "bnnbench_plugins.architectures.bnew:bnew_small")
+    register("resnet18", "bnnbench_plugins.architectures.resnet:resnet18")
+    register("wrn22", "bnnbench_plugins.architectures.resnet:wrn22")
+    register("bireal18", "bnnbench_plugins.architectures.bireal:bireal18")
+    register("bireal20", "bnnbench_plugins.architectures.bireal:bireal20")
+    register("reactnet-a", "bnnbench_plugins.architectures.reactnet:reactnet_a")
+    register("reactnet-18", "bnnbench_plugins.architectures.reactnet:reactnet18")
+    register("binarydensenet28", "bnnbench_plugins.architectures.densenet:binarydensenet28")
 
 
 @hookimpl
 def register_datasets(register: Register) -> None:
     register("digits", "bnnbench_plugins.datasets.digits:digits")
     register("mnist", "bnnbench_plugins.datasets.mnist:mnist")
+    register("fashion-mnist", "bnnbench_plugins.datasets.mnist:fashion_mnist")
+    register("kmnist", "bnnbench_plugins.datasets.mnist:kmnist")
+    register("cifar10", "bnnbench_plugins.datasets.cifar:cifar10")
+    register("cifar100", "bnnbench_plugins.datasets.cifar:cifar100")
+    register("svhn", "bnnbench_plugins.datasets.svhn:svhn")
+    register("oxford-iiit-pet", "bnnbench_plugins.datasets.pets:oxford_iiit_pet")
+    register("imagenet", "bnnbench_plugins.datasets.imagenet:imagenet")
+    register("synthetic-mnist", "bnnbench_plugins.datasets.synthetic:synthetic_mnist")
+    register("synthetic-cifar10", "bnnbench_plugins.datasets.synthetic:synthetic_cifar10")
+    register("synthetic-cifar100", "bnnbench_plugins.datasets.synthetic:synthetic_cifar100")
+    register("synthetic-svhn", "bnnbench_plugins.datasets.synthetic:synthetic_svhn")
+    register("synthetic-pets", "bnnbench_plugins.datasets.synthetic:synthetic_pets")
+    register("synthetic-imagenet", "bnnbench_plugins.datasets.synthetic:synthetic_imagenet")
 
 
 @hookimpl

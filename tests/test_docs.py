@@ -8,12 +8,15 @@ import sys
 import tomllib
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from bnnbench.cells import cells
 from bnnbench.cli import cli, main
 from bnnbench.experiments import Workbench
+from bnnbench.layers import binary_layers, real_parameters
 from bnnbench.plugins import load_plugins
+from bnnbench.runs import Part
 from bnnbench.studies import MethodSpec, Protocol, Published, Study, Task, parse_study
 
 from .conftest import ROOT
@@ -64,7 +67,7 @@ def test_commands_exist(document):
     for words in commands(document.read_text()):
         options = [word for word in words[1:] if word.startswith("--")]
         names = [word for word in words[1:3] if not word.startswith("-")]
-        group = names if names[0] in ("study", "plugins", "data") else names[:1]
+        group = names if names[0] in ("study", "plugins", "data", "architectures") else names[:1]
         help_text = CliRunner().invoke(cli, [*group, "--help"]).output
         assert help_text.startswith("Usage:"), words
         assert all(option in help_text for option in options), words
@@ -126,3 +129,35 @@ def test_bundled_studies_are_accepted(name, tmp_path, monkeypatch):
 
 
 WORKBENCH = Workbench(load_plugins())
+
+
+NETWORKS = re.findall(r"^\| `([\w-]+)` \|(.*)\|$", (ROOT / "docs/networks.md").read_text(), re.M)
+
+
+@pytest.mark.parametrize(("name", "cells"), NETWORKS, ids=[name for name, _ in NETWORKS])
+def test_counts_of_the_networks(name, cells):
+    """The table of networks has the counts of the networks that are built."""
+    shape, *counts = [cell.strip() for cell in cells.split("|")][1:4]
+    shape = tuple(map(int, shape.split("×")))
+    classes = {"unet": 3}.get(name, 1000 if shape[1] == 224 else 10)
+    with torch.device("meta"):
+        model = Workbench(load_plugins()).build(
+            "architectures", Part(name), shape=shape, classes=classes
+        )
+
+    binary = sum(layer.weight.numel() for layer in binary_layers(model).values())
+    real = sum(p.numel() for p in real_parameters(model).values())
+
+    assert counts == [f"{binary:,}", f"{real:,}"]
+
+
+def test_every_network_and_data_set_is_in_the_documents():
+    """What can be named in a study file is explained."""
+    plugins = load_plugins()
+    networks = (ROOT / "docs/networks.md").read_text()
+    data = (ROOT / "docs/data.md").read_text()
+
+    for name in plugins.names("architectures"):
+        assert f"`{name}`" in networks
+    for name in plugins.names("datasets"):
+        assert f"`{name}`" in data or f"`-{name.removeprefix('synthetic-')}`" in data

@@ -82,15 +82,16 @@ class Component:
         Raises:
             PluginError: the reference cannot be imported.
         """
-        if not (isinstance(self.reference, str) and ":" in self.reference and self.kind != "studies"):
-            return self.reference
-        module, _, attribute = self.reference.partition(":")
+        given = self.reference
+        if not (isinstance(given, str) and ":" in given and self.kind != "studies"):
+            return given
+        module, _, attribute = given.partition(":")
         try:
             return getattr(importlib.import_module(module), attribute)
         except (Exception, SystemExit) as error:  # whatever a plugin's module may raise
             raise PluginError(
                 f"{singular(self.kind)} {self.name!r} of plugin {self.plugin.name!r} cannot be"
-                f" imported from {self.reference!r}: {describe(error)}"
+                f" imported from {given!r}: {describe(error)}"
             ) from error
 
 
@@ -165,10 +166,9 @@ class Plugins:
         kind, name = component.kind, component.name
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", str(name)):
             raise PluginError(f"a name must be letters, digits and -_. only, got {name!r}")
-        if not (
-            isinstance(component.reference, str) or kind == "studies" or callable(component.reference)
-        ):
-            raise PluginError(f"a {singular(kind)} must be callable, got {component.reference!r}")
+        given = component.reference
+        if not (isinstance(given, str) or kind == "studies" or callable(given)):
+            raise PluginError(f"a {singular(kind)} must be callable, got {given!r}")
         rivals = [c for c in offered if (c.kind, c.name) == (kind, name)]
         rivals += [c for c in [self._components[kind].get(name)] if c]
         if rivals:

@@ -1,7 +1,7 @@
 """What it costs to feed a network: ``python -m benchmarks.data``.
 
-Augmenting a batch of 128 images of CIFAR's shape against doing the same to one PIL image after the
-other, reading an epoch of MNIST's shape in a random order against copying its bytes, and preparing
+Augmenting a standardized batch of 128 images of CIFAR's shape against making it of one PIL image
+after the other, cropped, mirrored, converted and standardized, reading an epoch of MNIST's shape in a random order against copying its bytes, and preparing
 GCN and ZCA of CIFAR-10 (the files below BNNBENCH_DATA where they are, else random bytes) against
 reading the result from the cache. What is compared takes turns; the first round is warm-up. Prints
 JSON: medians of milliseconds or seconds, medians and ranges of the ratios of each round. What takes
@@ -39,6 +39,7 @@ from bnnbench_plugins.augmentations import augmentation
 from bnnbench_plugins.datasets.images import Images
 from bnnbench_plugins.prepared import Prepared, prepare
 from bnnbench_plugins.preprocessing import recipe
+from bnnbench_plugins.preprocessing.pixels import BNEW
 
 BATCH, SIDE, PADDING = 128, 32, 4
 SVHN = {"train": 598_388, "validation": 6_000, "test": 26_032}
@@ -92,17 +93,18 @@ def pil_parts(photographs: list[Image.Image]) -> list[Image.Image]:
 
 
 def pil_batch(parts: list[Image.Image]) -> torch.Tensor:
-    """PIL images as the batch that a network needs, each converted as it comes."""
-    tensors = [torch.from_numpy(np.array(part)).permute(2, 0, 1).float() / 255 for part in parts]
-    return torch.stack(tensors)
+    """PIL images as the batch that a network needs, each converted and standardized as it comes."""
+    mean, sd = (torch.tensor(values).view(3, 1, 1) for values in (BNEW.mean, BNEW.sd))
+    tensors = [torch.from_numpy(np.array(part)).permute(2, 0, 1).float() for part in parts]
+    return torch.stack([each.div_(255).sub_(mean).div_(sd) for each in tensors])
 
 
 def augmenting(rounds: int) -> dict[str, dict[str, object]]:
     pixels = np.random.default_rng(0).integers(0, 256, (BATCH, SIDE, SIDE, 3), dtype=np.uint8)
     photographs = [Image.fromarray(each) for each in pixels]
     inputs, targets = pil_batch(photographs), torch.zeros(BATCH, dtype=torch.int64)
-    augment = augmentation("crop-flip", torch.zeros(3))
-    resize = augmentation("resized-crop-flip", torch.zeros(3))
+    black = pil_batch([Image.new("RGB", (1, 1))]).flatten()
+    augment, resize = augmentation("crop-flip", black), augmentation("resized-crop-flip", black)
     assert augment is not None
     assert resize is not None
     generator = torch.Generator().manual_seed(0)

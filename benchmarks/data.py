@@ -1,14 +1,16 @@
 """What it costs to feed a network: ``python -m benchmarks.data``.
 
 Augmenting a standardized batch of 128 images of CIFAR's shape against making it of one PIL image
-after the other, cropped, mirrored, converted and standardized, reading an epoch of MNIST's shape in a random order against copying its bytes, and preparing
-GCN and ZCA of CIFAR-10 (the files below BNNBENCH_DATA where they are, else random bytes) against
-reading the result from the cache. What is compared takes turns; the first round is warm-up. Prints
-JSON: medians of milliseconds or seconds, medians and ranges of the ratios of each round. What takes
-turns is the quickest of several by the processor's clock, the rest is timed by that on the wall.
+after the other, cropped, mirrored, converted and standardized; reading an epoch of MNIST's shape in
+a random order against copying its bytes; preparing GCN and ZCA of CIFAR-10 (the files below
+BNNBENCH_DATA where they are, else random bytes) against reading the result from the cache.
 
-``--svhn`` only prepares 604,388 random images of SVHN's shape and says what memory that took; it
-needs 9.3 GB of disk for some minutes, in the folder for temporary files.
+What is compared takes turns, the quickest of several by the processor's clock; the first round is
+warm-up. The rest is timed by the clock on the wall. Prints JSON: medians of milliseconds or
+seconds, medians and ranges of the ratios of each round.
+
+``--svhn`` only prepares 630,420 random images of SVHN's shape and says what memory that took; it
+needs 9.7 GB of disk for some minutes, in the folder for temporary files.
 
 Peak memory is that of a process of its own, torch and the mapped bytes included.
 """
@@ -42,6 +44,7 @@ from bnnbench_plugins.preprocessing import recipe
 from bnnbench_plugins.preprocessing.pixels import BNEW
 
 BATCH, SIDE, PADDING = 128, 32, 4
+TURN = 0.2  #: seconds of each turn
 SVHN = {"train": 598_388, "validation": 6_000, "test": 26_032}
 CIFAR = {"train": 45_000, "validation": 5_000, "test": 10_000}
 RECORD = 1 + 3 * SIDE * SIDE  #: bytes of an image in CIFAR-10's binary version
@@ -53,10 +56,10 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def quickest(work: Callable[[], object], repeats: int) -> float:
+def quickest(work: Callable[[], object]) -> float:
     """The least of the processor's time that it took: what else ran then is not in it."""
-    times = []
-    for _ in range(repeats):
+    times: list[float] = []
+    while sum(times) < TURN:
         began = time.process_time()
         work()
         times.append(time.process_time() - began)
@@ -64,12 +67,10 @@ def quickest(work: Callable[[], object], repeats: int) -> float:
 
 
 def compared(
-    works: dict[str, Callable[[], object]], base: str, rounds: int, repeats: int
+    works: dict[str, Callable[[], object]], base: str, rounds: int
 ) -> dict[str, dict[str, object]]:
     """Milliseconds of the processor's time for each work, and how many times those of ``base``."""
-    times = [
-        {name: quickest(work, repeats) for name, work in works.items()} for _ in range(rounds + 1)
-    ]
+    times = [{name: quickest(work) for name, work in works.items()} for _ in range(rounds + 1)]
     found: dict[str, dict[str, object]] = {}
     for name in works:
         ratios = [each[name] / each[base] for each in times[1:]]
@@ -115,7 +116,7 @@ def augmenting(rounds: int) -> dict[str, dict[str, object]]:
         "PIL, images only": lambda: pil_parts(photographs),
         "copy": lambda: inputs.clone(),
     }
-    return compared(works, "crop-flip", rounds, repeats=10)
+    return compared(works, "crop-flip", rounds)
 
 
 def reading(rounds: int) -> dict[str, dict[str, object]]:
@@ -132,7 +133,7 @@ def reading(rounds: int) -> dict[str, dict[str, object]]:
         "copy": lambda: split.inputs.clone(),
         "copy over another": lambda: kept.copy_(split.inputs),
     }
-    return compared(works, "copy", rounds, repeats=3)
+    return compared(works, "copy", rounds)
 
 
 def cifar() -> tuple[str, Images]:

@@ -145,12 +145,14 @@ def cropped(
 
 def _padded(images: Tensor, fill: Tensor, order: Tensor, kept: int, padding: int) -> Tensor:
     """Images in this order with a border, all but the first ``kept`` mirrored."""
+    import torch
+
     n, channels, height, width = images.shape
     sides = (height + 2 * padding, width + 2 * padding)
     padded = fill.to(images).view(1, -1, 1, 1).expand(n, channels, *sides).contiguous()
     inner = padded[..., padding : padding + height, padding : padding + width]
     order = order.to(images.device)
-    inner[:kept] = images.index_select(0, order[:kept])
+    torch.index_select(images, 0, order[:kept], out=inner[:kept])
     inner[kept:] = images.index_select(0, order[kept:]).flip(-1)
     return padded
 

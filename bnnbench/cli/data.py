@@ -25,6 +25,8 @@ def group() -> None:
 @click.pass_obj
 def list_(settings: Settings) -> None:
     """List the data sets, and whether their files are here."""
+    from rich.filesize import decimal
+
     from bnnbench.cli.tables import console, table
     from bnnbench.downloads import data_root, verify
     from bnnbench.plugins import load_plugins
@@ -37,11 +39,11 @@ def list_(settings: Settings) -> None:
         component = plugins.component("datasets", name)
         source = getattr(component.target, "source", None)
         if source:
-            size = f"{source.size_bytes / 1e6:.1f} MB"
+            size = decimal(source.size_bytes)
             made.add_row(name, _state(verify(source)), size, source.citation)
         else:
             summary = (component.target.__doc__ or "").strip().partition("\n")[0]
-            made.add_row(name, "embedded", "", summary)
+            made.add_row(name, "needs none", "", summary)
     console().print(made, markup=False)
     click.echo(f"files are looked for in {data_root()} (BNNBENCH_DATA)")
 

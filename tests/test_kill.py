@@ -46,12 +46,12 @@ def contents(folder):
     return found
 
 
-def wait_for_runs(folder, count):
-    """Wait until so many runs have ended."""
+def wait_for_runs(folder, count, state="done"):
+    """Wait until so many runs have ended, or are in another state."""
     store = Store(str(folder / "bnnbench.db"), create=False)
     until = time.monotonic() + 120
     while time.monotonic() < until:
-        if sum(entry.state == "done" for entry in store.entries("s")) >= count:
+        if sum(entry.state == state for entry in store.entries("s")) >= count:
             break
         time.sleep(0.02)
     store.engine.dispose()
@@ -105,9 +105,9 @@ def test_killed_run_is_taken_up_where_its_last_checkpoint_is(tmp_path):
 @pytest.mark.slow
 def test_ctrl_c_stops_cleanly_and_a_second_process_waits(tmp_path):
     """Ctrl-C exits with 130 and one line; while a process runs a study, another is refused."""
-    folder = make(tmp_path / "s", epochs=150)
+    folder = make(tmp_path / "s", epochs=20_000)  # not over before the other has begun
     process = bnnbench("study", "run", "s", cwd=folder)
-    wait_for_runs(folder, 1)
+    wait_for_runs(folder, 1, "running")
 
     other = bnnbench("study", "run", "s", cwd=folder)
     _, refused = other.communicate(timeout=120)

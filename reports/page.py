@@ -25,6 +25,7 @@ from bnnbench.interfaces import Figure
 from bnnbench.plugins import describe
 from bnnbench.store import CONFIRM
 from bnnbench_reports import records, tables
+from bnnbench_reports.readings import noted_tasks
 from bnnbench_reports.toml import study_file
 from bnnbench_reports.verdict import verdict
 
@@ -54,7 +55,7 @@ def build(results: Results, figures: Iterable[tuple[str, Draw]]) -> str:
     """Return the report as HTML. A figure that fails becomes a card that says why."""
     from plotly.offline import get_plotlyjs
 
-    note = "; ".join(f"{task}: {said}" for task, said in results.notes.items())
+    note = "; ".join(f"{tasks}: {said}" for tasks, said in noted_tasks(results.notes))
     cards = [card for name, draw in figures if (card := make_card(name, draw, results, note))]
     scripts = [_script(get_plotlyjs()), _script(_read("page.js"))] if cards else []
     environment = Environment(

@@ -11,7 +11,7 @@ from bnnbench.metrics import accuracy_of
 from bnnbench.results import Curve, Spread, ratios
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from bnnbench.results import Results
     from bnnbench.store import Entry
@@ -154,6 +154,18 @@ def in_order(
     study = results.study
     order = [(task.name, method.name) for task in study.tasks for method in study.methods]
     return [(cell, groups[cell]) for cell in order if cell in groups]
+
+
+def noted_tasks(notes: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return each note with the tasks that have it.
+
+    >>> noted_tasks({"a": "synthetic data", "b": "synthetic data"})
+    [('a, b', 'synthetic data')]
+    """
+    by_note: dict[str, list[str]] = {}
+    for task, note in notes.items():
+        by_note.setdefault(note, []).append(task)
+    return [(", ".join(tasks), note) for note, tasks in by_note.items()]
 
 
 def accuracy_name(results: Results, found: Iterable[Any]) -> str:

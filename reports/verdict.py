@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bnnbench_reports.readings import Scores, accuracy_name, differences, scores, tasks_of
+from bnnbench_reports.readings import (
+    Scores,
+    accuracy_name,
+    differences,
+    noted_tasks,
+    scores,
+    tasks_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,10 +97,10 @@ def caveats(results: Results, judged: Sequence[Scores]) -> list[str]:
         said.append(
             f"The data of {', '.join(synthetic)} are synthetic, so no published value compares."
         )
+    rest = {task: note for task, note in results.notes.items() if task not in synthetic}
     said += [
-        f"The data of {task} are not quite the published ones: {note}."
-        for task, note in results.notes.items()
-        if task not in synthetic
+        f"The data of {tasks} are not quite the published ones: {note}."
+        for tasks, note in noted_tasks(rest)
     ]
     if shared == len(entries):
         said.append(

@@ -14,6 +14,7 @@ from bnnbench_reports.figures.accuracy import accuracy_figure
 from bnnbench_reports.figures.scores import info, mean_iou_figure, scores_figure, top5_figure
 from bnnbench_reports.page import build
 from bnnbench_reports.tables import results_table
+from bnnbench_reports.verdict import verdict
 
 from .small_study import EPOCHS, fill, record, study
 
@@ -97,6 +98,17 @@ def test_every_table_and_figure_says_so(pixels):
         rows = table.count("<tr") - 1
         assert rows == table.count("t (synthetic data, 9 of 10 &lt;b&gt;images&lt;/b&gt;)")
     assert "<b>images" not in page
+
+
+def test_the_verdict_says_so(store):
+    """Data that lack images are named once, for all their tasks."""
+    store.create_study("s", study(), "", "0")
+    record(store, "ste", 1, {"binary": 80.0}, facts={"remark": REMARK})
+    results = Results(store, "s")
+
+    said = verdict(results, results.rows())
+
+    assert f"The data of t are not quite the published ones: {REMARK}." in said
 
 
 def test_the_terminal_says_so(pixels, capsys):

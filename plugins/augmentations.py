@@ -17,8 +17,8 @@ departs from them: they treat each image by itself, and scale those of many size
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 from bnnbench.metrics import UNLABELLED
 
@@ -75,6 +75,7 @@ class CropFlip:
 
     fill: Tensor
     padding: int = PADDING
+    _kept: dict[Any, Tensor] = field(default_factory=dict, repr=False)
 
     def __call__(
         self, inputs: Tensor, targets: Tensor, generator: Generator
@@ -88,12 +89,20 @@ class CropFlip:
         top, left = start // shifts, start % shifts
 
         def changed(images: Tensor, fill: Tensor) -> Tensor:
-            return cropped(images, fill, flips, top, left, self.padding)
+            return cropped(images, self._bordered(images, fill), flips, top, left, self.padding)
 
         if targets.ndim == 1:
             return changed(inputs, self.fill), targets
         nothing = torch.tensor([UNLABELLED])
         return changed(inputs, self.fill), changed(targets.unsqueeze(1), nothing).squeeze(1)
+
+    def _bordered(self, images: Tensor, fill: Tensor) -> Tensor:
+        """Memory for images and a border, which is there already where one was asked for before."""
+        kind = (images.shape[1:], images.dtype, images.device)
+        kept = self._kept.get(kind)
+        if kept is None or len(kept) < len(images):
+            kept = self._kept[kind] = bordered(images, fill, self.padding)
+        return kept[: len(images)]
 
 
 class ResizedCropFlip:
@@ -119,14 +128,21 @@ class ResizedCropFlip:
         return _between(inputs, rows, columns), _nearest(targets, rows, columns)
 
 
+def bordered(images: Tensor, fill: Tensor, padding: int) -> Tensor:
+    """Return memory (n, C, H + 2 padding, W + 2 padding) for images, all of it ``fill`` (C,)."""
+    n, channels, height, width = images.shape
+    sides = (height + 2 * padding, width + 2 * padding)
+    return fill.to(images).view(1, -1, 1, 1).expand(n, channels, *sides).contiguous()
+
+
 def cropped(
-    images: Tensor, fill: Tensor, flips: Tensor, top: Tensor, left: Tensor, padding: int
+    images: Tensor, padded: Tensor, flips: Tensor, top: Tensor, left: Tensor, padding: int
 ) -> Tensor:
     """Return parts of the old size out of images (n, C, H, W), mirrored and with a border added.
 
     Args:
         images: of any type, on any device.
-        fill: (C,), what the border is.
+        padded: what :func:`bordered` returned; all but its border is written over.
         flips: (n,) int64, 1 for each image that is mirrored, else 0.
         top: (n,) int64, the first row of each part, from 0 to 2 ``padding``.
         left: (n,) int64, the first column.
@@ -134,7 +150,7 @@ def cropped(
     """
     n, channels, height, width = images.shape
     order = flips.argsort(stable=True)  # those that are mirrored come last
-    padded = _padded(images, fill, order, n - int(flips.sum()), padding)
+    _fill_in(padded, images, order, n - int(flips.sum()), padding)
     _, _, tall, wide = padded.shape
     # every part of every image is a view that begins at a place of its own: gather n of them
     starts = order.argsort() * (channels * tall * wide) + top * wide + left
@@ -143,18 +159,15 @@ def cropped(
     return parts.index_select(0, starts.to(images.device))
 
 
-def _padded(images: Tensor, fill: Tensor, order: Tensor, kept: int, padding: int) -> Tensor:
-    """Images in this order with a border, all but the first ``kept`` mirrored."""
+def _fill_in(padded: Tensor, images: Tensor, order: Tensor, kept: int, padding: int) -> None:
+    """Write images in this order inside of a border, all but the first ``kept`` mirrored."""
     import torch
 
-    n, channels, height, width = images.shape
-    sides = (height + 2 * padding, width + 2 * padding)
-    padded = fill.to(images).view(1, -1, 1, 1).expand(n, channels, *sides).contiguous()
+    height, width = images.shape[2:]
     inner = padded[..., padding : padding + height, padding : padding + width]
     order = order.to(images.device)
     torch.index_select(images, 0, order[:kept], out=inner[:kept])
     inner[kept:] = images.index_select(0, order[kept:]).flip(-1)
-    return padded
 
 
 def boxes(n: int, height: int | Tensor, width: int | Tensor, generator: Generator) -> Tensor:

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from bnnbench.metrics import UNLABELLED
 from bnnbench_plugins import augmentations
-from bnnbench_plugins.augmentations import augmentation, boxes, cropped
+from bnnbench_plugins.augmentations import augmentation, bordered, boxes, cropped
 
 NAMES = ["flip", "crop-flip", "resized-crop-flip"]
 FILL = torch.tensor([-1.0, -2.0, -3.0])
@@ -80,7 +80,7 @@ def test_cropped(padding):
     top, left = (torch.randint(2 * padding + 1, (7,), generator=seeded(s)) for s in (1, 2))
     top[3:5] = left[3:5] = 2 * padding  # the last corner, mirrored and not
 
-    found = cropped(inputs, FILL, flips, top, left, padding)
+    found = cropped(inputs, bordered(inputs, FILL, padding), flips, top, left, padding)
 
     for place, (image, one) in enumerate(zip(inputs, found, strict=True)):
         i, j = int(top[place]), int(left[place])
@@ -90,6 +90,21 @@ def test_cropped(padding):
             for channel, fill in zip(image, FILL.tolist(), strict=True)
         ]
         assert torch.stack(channels)[:, i : i + 9, j : j + 11].equal(one)
+
+
+@pytest.mark.parametrize("sizes", [(4, 12, 3), (12, 4, 12)])
+def test_what_a_batch_leaves_behind_is_not_seen(sizes):
+    """Batches of other sizes, types and shapes, one after the other, are as if each were alone."""
+    used, made = augmentation("crop-flip", FILL), []
+    for n in sizes:
+        for inputs in (batch(n)[0], batch(n)[0].double(), batch(n)[0][..., :6]):
+            found, _ = used(inputs, torch.zeros(n), seeded(n))
+            made.append(found)
+            alone, _ = augmentation("crop-flip", FILL)(inputs, torch.zeros(n), seeded(n))
+            assert found.equal(alone)
+    copies = [each.clone() for each in made]
+    used(batch(12)[0] + 1, torch.zeros(12), seeded())
+    assert all(a.equal(b) for a, b in zip(made, copies, strict=True))  # none is overwritten
 
 
 def test_all_shifts_and_flips_are_equally_likely():

@@ -2,7 +2,7 @@
 
 50,000 to train, the last 10,000 of the training file to validate, 10,000 to test, as in
 BinaryConnect (Courbariaux et al., 2015), section 3.1. BinaryConnect's article preprocesses
-nothing, its public script centers each pixel, its PyTorch version (document 000) subtracts one
+nothing, its public script centers each pixel, a PyTorch port of it subtracts one
 mean from all pixels, BNN has [-1, 1].
 
 source: LeCun, Cortes and Burges (1998); Xiao, Rasul and Vollgraf (2017), arXiv:1708.07747;

@@ -273,24 +273,12 @@ class _Facts:
             trials=_counts([e.state for e in mine if e.role == TUNE]),
             kind=self.results.kind(task),
             note=self.results.notes.get(task, ""),
-            others={
-                metric: spread
-                for metric in OTHERS
-                if (
-                    spread := Spread.of(
-                        [v for e in done for v in self._at(e, metric, "test", mode)]
-                    )
-                )
-            },
+            others=self._others(done, mode),
             builds_on=tuple(
                 f"{key} = {name}" for key, name in bases(spec, study.task(task)).items()
             ),
             epochs_before=max((self._epochs_before(e.run) for e in asked), default=0),
-            published=[
-                p
-                for p in study.published
-                if p.method == method and p.task in ("", task) and p.mode in ("", mode)
-            ],
+            published=_published(study, task, method, mode),
         )
 
     def _others(self, done: list[Entry], mode: str) -> dict[str, Spread]:
@@ -337,6 +325,15 @@ def ratios(mine: Mapping[int, float], theirs: Mapping[int, float]) -> dict[int, 
     {1: 1.5}
     """
     return {seed: value / theirs[seed] for seed, value in mine.items() if theirs.get(seed)}
+
+
+def _published(study: Study, task: str, method: str, mode: str) -> list[Published]:
+    """The published values that stand beside a line of the table."""
+    return [
+        p
+        for p in study.published
+        if p.method == method and p.task in ("", task) and p.mode in ("", mode)
+    ]
 
 
 def _median(values: Sequence[float]) -> float | None:

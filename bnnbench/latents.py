@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from bnnbench.errors import PluginError
+from bnnbench.flips import Flips
 from bnnbench.layers import binary_layers
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Latents:
             name: (initialize(w.detach()) if initialize else w.detach()).clone()
             for name, w in self.weights.items()
         }
+        self.flips = Flips(self)
 
     def __len__(self) -> int:
         """The number of binary weights."""
@@ -44,6 +46,7 @@ class Latents:
     @torch.no_grad()
     def become(self, view: View) -> None:
         """Replace every latent by a view of itself, as a phase begins."""
+        self.flips.watch()
         for latent in self.tensors.values():
             latent.copy_(view(latent))
 
@@ -57,14 +60,22 @@ class Latents:
     def pull_back(self, backward: Callable[[Tensor, Tensor], Tensor]) -> None:
         """Give every latent the pseudo-gradient that belongs to the gradient at its weight."""
         for name, latent in self.tensors.items():
-            weight = self.weights[name]
-            if weight.grad is None:
-                raise PluginError(
-                    f"every binary layer must take part in the loss, but {name!r} got no gradient;"
-                    " remove it from the architecture or use it"
-                )
-            latent.grad = backward(latent, weight.grad)
-            weight.grad = None
+            latent.grad = backward(latent, self.gradient(name))
+            self.weights[name].grad = None
+
+    def gradient(self, name: str) -> Tensor:
+        """Return the gradient at a layer's weight, of the latent's shape and memory order.
+
+        Raises:
+            PluginError: the weight took no part in the loss.
+        """
+        grad, latent = self.weights[name].grad, self.tensors[name]
+        if grad is None:
+            raise PluginError(
+                f"every binary layer must take part in the loss, but {name!r} got no gradient;"
+                " remove it from the architecture or use it"
+            )
+        return grad if grad.stride() == latent.stride() else torch.empty_like(latent).copy_(grad)
 
     @torch.no_grad()
     def views(self, view: View) -> dict[str, Tensor]:

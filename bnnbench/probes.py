@@ -36,16 +36,13 @@ class FlipProbe:
     def __init__(self) -> None:
         self.start: Codes = {}
         self.before: Codes = {}
-        self.last: Codes = {}
-        self.flips: Codes = {}
+        self.flips: dict[str, Tensor | int] = {}
         self.steps = 0
 
     def step(self, latents: Latents) -> None:
-        """Count the codes that changed in this step."""
-        now = latents.codes()
-        for name, code in now.items():
-            self.flips[name] += torch.count_nonzero(code ^ self.last[name])
-        self.last = now
+        """Add the codes that changed in this step."""
+        for name, flips in latents.flips.by_layer().items():
+            self.flips[name] += flips
         self.steps += 1
 
     def epoch(self, latents: Latents) -> Iterator[Measurement]:
@@ -59,25 +56,22 @@ class FlipProbe:
 
     def state(self) -> dict[str, Any]:
         """Return the codes that the next epoch is compared with; ask between two epochs."""
-        return {"start": self.start, "last": self.last}
+        return {"start": self.start, "before": self.before}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on between the same two epochs."""
         self.start = dict(state["start"])
-        self._begin(dict(state["last"]))
+        self._begin(dict(state["before"]))
 
     def _begin(self, now: Codes) -> None:
-        self.last = self.before = now
+        self.before = now
         self.steps = 0
-        self.flips = {
-            name: torch.zeros((), dtype=torch.int64, device=code.device)
-            for name, code in now.items()
-        }
+        self.flips = dict.fromkeys(now, 0)
 
     def _figures(self, now: Codes) -> Iterator[Measurement]:
         sizes = {name: code.numel() for name, code in now.items()}
-        counts = {
-            "flip_step": {name: count.item() for name, count in self.flips.items()},
+        counts: dict[str, dict[str, int]] = {
+            "flip_step": {name: int(count) for name, count in self.flips.items()},
             "flip_epoch": _differences(now, self.before),
             "flip_init": _differences(now, self.start),
         }
@@ -100,5 +94,5 @@ def pi(share: float) -> float:
     return math.log(share + math.exp(-9))
 
 
-def _differences(now: Codes, then: Codes) -> dict[str, int | float]:
+def _differences(now: Codes, then: Codes) -> dict[str, int]:
     return {name: int(torch.count_nonzero(code ^ then[name]).item()) for name, code in now.items()}

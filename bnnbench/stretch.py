@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from bnnbench.layers import real_parameters
 from bnnbench.measurements import Measurement
 from bnnbench.schedules import PerLayer, Progress, resolve
+from bnnbench.updates import update_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from bnnbench.latents import Latents
     from bnnbench.methods import Phase
     from bnnbench.schedules import Scheduled
+    from bnnbench.updates import Way
 
 
 class Stretch:
@@ -35,6 +37,8 @@ class Stretch:
         begun: int,
         epochs: int,
         steps: int,
+        way: Way = "auto",
+        total: int = 0,
     ) -> None:
         self.number, self.phase = number, phase
         self.begun, self.epochs, self.steps = begun, epochs, steps
@@ -46,6 +50,8 @@ class Stretch:
             for role, (scheduled, groups) in wanted.items()
             if any(group["params"] for group in groups)
         }
+        binary = self.optimizers["binary"][1] if "binary" in self.optimizers else None
+        self.update = update_of(latents, self.binarizer, binary, way, total)
 
     def progress(self, epoch: int, step: int) -> Progress:
         """How far the stage has come at a step of an epoch of this phase."""
@@ -56,6 +62,21 @@ class Stretch:
         """Return the binarizer of this moment, and remember both."""
         self.now, self.binarizer = at, self.phase.binarizer.build(at)
         return self.binarizer
+
+    def project(self) -> None:
+        """1. w_b <- binarize(w)."""
+        self.update.project(self.binarizer)
+
+    def step(self, following: Progress | None) -> None:
+        """2. dL/dw and 3. w <- update(w, dL/dw); ``following``: the next step, if of this epoch."""
+        for scheduled, optimizer in self.optimizers.values():
+            scheduled.update(optimizer, self.now)
+        after = None if following is None else self.phase.binarizer.build(following)
+        self.update.step(self.binarizer, after)
+        if "real" in self.optimizers:
+            optimizer = self.optimizers["real"][1]
+            optimizer.step()
+            optimizer.zero_grad()
 
     @property
     def modes(self) -> Mapping[str, InferenceMode]:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from bnnbench.interfaces import Dataset, Examples, InferenceMode, Loss, Probe
     from bnnbench.methods import Method
+    from bnnbench.updates import Way
 
 
 class DivergedError(BnnbenchError):
@@ -45,7 +46,8 @@ class Settings:
 
     ``select`` says which epoch's network is judged at the end: the ``best`` on validation in the
     judged mode (of equals the latest, as in BinaryConnect's code) or the ``last``. ``test`` allows
-    one look at the test split, at the selected epoch. ``reestimate`` is the number of training
+    one look at the test split, at the selected epoch. ``update`` says how the binary weights are
+    moved: see :mod:`bnnbench.updates`. ``reestimate`` is the number of training
     batches from which batch normalization is re-estimated before each evaluation; 0 leaves it.
     """
 
@@ -56,6 +58,7 @@ class Settings:
     test: bool = False
     reestimate: int = 0
     device: str = "cpu"
+    update: Way = "auto"
 
 
 def train(
@@ -177,7 +180,15 @@ class Training:
         first, end = self.stages[number]
         phase, begun = self.method.phases[number], self.spans[number][0]
         return Stretch(
-            number, phase, self.latents, self.model, begun - first, end - first, max(self.steps, 1)
+            number,
+            phase,
+            self.latents,
+            self.model,
+            begun - first,
+            end - first,
+            max(self.steps, 1),
+            self.settings.update,
+            self.steps * self.settings.epochs,
         )
 
     def _for_reestimation(self) -> list[Tensor]:
@@ -193,6 +204,7 @@ class Training:
         if self.stretch is not None and self.stretch.number == number:
             return self.stretch
         before = self.stretch
+        self.latents.flips.watch()
         stretch = self.stretch_of(number)
         with self.random.in_force():
             self.latents.become(stretch.phase.start)
@@ -225,26 +237,24 @@ class Training:
 
     def _steps(self, stretch: Stretch) -> Tensor:
         """One epoch of Algorithm 1 of BinaryConnect, for any method; the mean loss."""
-        model, latents, loss, optimizers = self.model, self.latents, self.loss, stretch.optimizers
+        model, latents, loss = self.model, self.latents, self.loss
         total_loss = torch.zeros((), device=self.settings.device)
         model.train()
+        epoch = self.epoch - self.spans[stretch.number][0]
         for step, (inputs, targets) in enumerate(self._batches(self.epoch)):
-            t = stretch.progress(self.epoch - self.spans[stretch.number][0], step)
+            stretch.build(stretch.progress(epoch, step))
             for activation in self.activations:
                 activation.follow(self.at(self.epoch, step))
-            binarizer = stretch.build(t)
-            latents.project(binarizer.forward)  # 1. w_b <- binarize(w)
+            stretch.project()  # 1. w_b <- binarize(w)
             value = loss(model(inputs), inputs, targets)
             value.backward()  # 2. dL/dw_b
-            latents.pull_back(binarizer.backward)  # dL/dw
-            for scheduled, optimizer in optimizers.values():  # 3. w <- update(w, dL/dw)
-                scheduled.update(optimizer, t)
-                optimizer.step()
-                optimizer.zero_grad()
+            last = step + 1 == self.steps
+            stretch.step(None if last else stretch.progress(epoch, step + 1))  # 3. w <- update(w)
             total_loss += value.detach()
             self.clock.enter(buckets.PROBES)
             for probe in self.probes:
                 probe.step(latents)
+            latents.flips.clear()
             self.clock.enter(buckets.TRAIN)
         return total_loss / max(self.steps, 1)
 

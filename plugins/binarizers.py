@@ -29,12 +29,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge, Gt
 
 from bnnbench.binarization import hard_sigmoid, sign
+from bnnbench.chance import draw_key, uniform
+from bnnbench.elementwise import Projection, clip, where
 from bnnbench.interfaces import InferenceMode
 from bnnbench.methods import unchanged
 
@@ -67,6 +69,18 @@ def height(scale: Scale, weight: Tensor) -> float:
     return glorot(weight) if scale == "glorot" else float(scale)
 
 
+def _signed(w: Any, h: float) -> Any:
+    return where(w >= 0.0, h, -h)
+
+
+def _drawn(w: Any, u: Any, h: float) -> Any:
+    return where(u < clip((w / h + 1.0) / 2.0, 0.0, 1.0), h, -h)
+
+
+def _masked(w: Any, g: Any, h: float) -> Any:
+    return where(abs(w) <= 1.0, g, 0.0 * g)
+
+
 @dataclass(frozen=True)
 class Identity:
     """The network computes with the latent itself; judged as it is ("real") and by its signs."""
@@ -78,6 +92,10 @@ class Identity:
     def backward(self, latent: Tensor, grad: Tensor) -> Tensor:
         """Return ``grad``."""
         return grad
+
+    def elementwise(self, latent: Tensor) -> Projection:
+        """Return the rule for one weight."""
+        return Projection(unchanged)
 
     def inference_modes(self) -> Mapping[str, InferenceMode]:
         """Return "binary" (the signs) and "real" (the latents)."""
@@ -97,6 +115,10 @@ class Sign:
     def backward(self, latent: Tensor, grad: Tensor) -> Tensor:
         """Return ``grad``."""
         return grad
+
+    def elementwise(self, latent: Tensor) -> Projection:
+        """Return the rule for one weight."""
+        return Projection(_signed, numbers=(height(self.scale, latent),))
 
     def inference_modes(self) -> Mapping[str, InferenceMode]:
         """Return "binary" (H sign w) and "real" (the latents)."""
@@ -128,6 +150,10 @@ class SignHardTanh(_SignForward):
         size = latent.abs()
         return torch.le(size, 1, out=size).mul_(grad)
 
+    def elementwise(self, latent: Tensor) -> Projection:
+        """Return the rule for one weight."""
+        return Projection(_signed, _masked, (1.0,))
+
 
 @dataclass(frozen=True)
 class Stochastic:
@@ -143,12 +169,16 @@ class Stochastic:
     def forward(self, latent: Tensor) -> Tensor:
         """Return a draw of +-H."""
         h = height(self.scale, latent)
-        u = torch.rand_like(latent)
+        u = uniform(latent, draw_key())
         return torch.lt(u, hard_sigmoid(latent / h), out=u).mul_(2 * h).sub_(h)
 
     def backward(self, latent: Tensor, grad: Tensor) -> Tensor:
         """Return ``grad``."""
         return grad
+
+    def elementwise(self, latent: Tensor) -> Projection:
+        """Return the rule for one weight."""
+        return Projection(_drawn, numbers=(height(self.scale, latent),), random=True)
 
     def inference_modes(self) -> Mapping[str, InferenceMode]:
         """Return "binary" (H sign w), "real" (the latents) and "ensemble" (of draws)."""

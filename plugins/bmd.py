@@ -46,6 +46,7 @@ import torch
 from annotated_types import Ge, Gt, Le, Lt
 
 from bnnbench.binarization import sign
+from bnnbench.elementwise import Projection, tanh
 from bnnbench.interfaces import InferenceMode
 from bnnbench.methods import Method, Phase, unchanged
 from bnnbench.schedules import Linear, Scheduled, Stairs
@@ -106,6 +107,15 @@ class AnnealedEpochs:
         return float(self.final ** ((at.epoch - 1) / (at.epochs - 2) if at.epochs > 2 else 1))
 
 
+def _squashed(w: Any, beta: float) -> Any:
+    return tanh(beta * w)
+
+
+def _chained(w: Any, g: Any, beta: float) -> Any:
+    b = tanh(beta * w)
+    return (1.0 - b * b) * g * beta
+
+
 @dataclass(frozen=True)
 class Tanh:
     """tanh(beta w~), with the gradient handed on as it is (md-tanh-s)."""
@@ -120,6 +130,10 @@ class Tanh:
         """Return ``grad``."""
         return grad
 
+    def elementwise(self, latent: Tensor) -> Projection:
+        """Return the rule for one weight."""
+        return Projection(_squashed, numbers=(self.beta,))
+
     def inference_modes(self) -> Mapping[str, InferenceMode]:
         """Return "binary" (the signs) and "relaxed" (tanh of the latents)."""
         return {"binary": InferenceMode(sign), "relaxed": InferenceMode(self.forward)}
@@ -133,6 +147,10 @@ class TanhGradient(Tanh):
         """Return ``grad`` beta (1 - b^2); where tanh is flat it is 0, however large beta is."""
         b = self.forward(latent)
         return torch.mul(b, b, out=b).neg_().add_(1).mul_(grad).mul_(self.beta)
+
+    def elementwise(self, latent: Tensor) -> Projection:
+        """Return the rule for one weight."""
+        return Projection(_squashed, _chained, (self.beta,))
 
 
 def mirrored(b: Tensor, x: Tensor) -> Tensor:

@@ -37,19 +37,20 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Ge, Gt, Lt
 from torch.optim import Adam
 
 from bnnbench.binarization import sign
+from bnnbench.elementwise import Projection, clip
 from bnnbench.interfaces import InferenceMode
 from bnnbench.methods import Method, Phase, unchanged
 from bnnbench.schedules import Linear, Scheduled
 from bnnbench.spaces import Float
 from bnnbench_plugins.frozen import locked
-from bnnbench_plugins.optimizers import LearningRate, adam, keep
+from bnnbench_plugins.optimizers import LearningRate, adam, adam_numbers, adam_rule, keep
 from bnnbench_plugins.xnor import Scaled
 
 if TYPE_CHECKING:
@@ -92,12 +93,31 @@ class Hardening:
         return min(self.budget / at.total * r, 1.0)
 
 
+def _expanding_adam(
+    w: Any,
+    g: Any,
+    m: Any,
+    v: Any,
+    before: float,
+    hull_before: float,
+    after: float,
+    hull_after: float,
+    *adams: float,
+) -> Any:
+    w = clip(w * before, -hull_before, hull_before)
+    w, m, v = adam_rule(w, g, m, v, *adams)
+    return clip(w * after, -hull_after, hull_after), m, v
+
+
 class Bnew(Adam):
     """Adam in the hull of the binary weights, with an expansion by 1 + 2 lam before or after it.
 
     ``lam`` is not multiplied by the learning rate. With "reg_then_adam" a weight may leave the hull
     until the next step clips it.
     """
+
+    moments: ClassVar = ("exp_avg", "exp_avg_sq")
+    rule = staticmethod(_expanding_adam)
 
     def __init__(
         self,
@@ -110,6 +130,13 @@ class Bnew(Adam):
     ) -> None:
         super().__init__(params, lr=lr, betas=betas, eps=eps, fused=True)
         keep(self, lam=lam, order=order)
+
+    def numbers(self, group: Mapping[str, Any], step: int) -> tuple[float, ...]:
+        """Return growth and bound before and after Adam, and Adam's numbers."""
+        expansion, nothing = (1 + 2 * group["lam"], 1.0), (1.0, math.inf)
+        first = group["order"] == "reg_then_adam"
+        around = expansion + nothing if first else nothing + expansion
+        return *around, *adam_numbers(group, step)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -148,6 +175,10 @@ class Relaxed:
     def backward(self, latent: Tensor, grad: Tensor) -> Tensor:
         """Return ``grad``."""
         return grad
+
+    def elementwise(self, latent: Tensor) -> Projection:
+        """Return the rule for one weight."""
+        return Projection(unchanged)
 
     def inference_modes(self) -> Mapping[str, InferenceMode]:
         """Return "binary" (the signs, scaled or not) and "relaxed" (the latents)."""

@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import torch
 from annotated_types import Ge, Gt, Le
 
+from bnnbench.elementwise import Projection, where
 from bnnbench.interfaces import InferenceMode
 from bnnbench.methods import Method, Phase, unchanged
 from bnnbench.schedules import Linear, Rescaled, Schedule, Scheduled, Staircase
@@ -54,6 +55,11 @@ Gamma = Annotated[float, Gt(0), Le(1), Float(1e-5, 1e-2, log=True)]
 Tau = Annotated[float, Ge(0), Float(1e-9, 1e-5, log=True)]
 
 
+def _bop(w: Any, g: Any, m: Any, gamma: float, tau: float) -> Any:
+    m = m + gamma * (g - m)
+    return where(w * m > tau, -w, w), m
+
+
 class Bop(Flipper):
     """Flip a weight where the average of its gradient is strong and against it.
 
@@ -63,12 +69,18 @@ class Bop(Flipper):
         ValueError: gamma outside (0, 1] or a negative tau.
     """
 
+    moments = ("m",)
+    rule = staticmethod(_bop)
     _hyper = ("gamma", "tau")
 
     def __init__(self, params: Iterable[Any], gamma: Gamma = 1e-4, tau: Tau = 1e-8) -> None:
         if not (0 < gamma <= 1 and tau >= 0):
             raise ValueError(f"0 < gamma <= 1 and tau >= 0 must hold, got {gamma=}, {tau=}")
         super().__init__(params, gamma=gamma, tau=tau)
+
+    def numbers(self, group: Mapping[str, Any], step: int) -> tuple[float, ...]:
+        """Return the numbers of the rule."""
+        return group["gamma"], group["tau"]
 
     def _flip(self, w: Tensor, gamma: float, tau: float) -> None:
         m = self._average(w, "m", w.grad, gamma)
@@ -86,6 +98,10 @@ class Latentless:
     def backward(self, latent: Tensor, grad: Tensor) -> Tensor:
         """Return ``grad``."""
         return grad
+
+    def elementwise(self, latent: Tensor) -> Projection:
+        """Return the rule for one weight."""
+        return Projection(unchanged)
 
     def inference_modes(self) -> Mapping[str, InferenceMode]:
         """Return "binary", the weights themselves."""

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 from annotated_types import Ge, Gt, Le
 
+from bnnbench.elementwise import sqrt, where
 from bnnbench.methods import Method, Phase
 from bnnbench.schedules import Linear, Scheduled
 from bnnbench.spaces import Float
@@ -35,7 +36,7 @@ from bnnbench_plugins.flipper import Flipper, flip_
 from bnnbench_plugins.optimizers import LearningRate, adam
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from torch import Tensor
 
@@ -47,6 +48,14 @@ Sigma = Annotated[float, Gt(0), Le(1), Float(1e-4, 1e-1, log=True)]
 Tau = Annotated[float, Ge(0), Float(1e-7, 1e-3, log=True)]
 
 
+def _bop2(
+    w: Any, g: Any, m: Any, v: Any, gamma: float, sigma: float, slope: float, least: float
+) -> Any:
+    m = m + gamma * (g - m)
+    v = v + sigma * (g * g - v)
+    return where(sqrt(v) * slope + least - w * m < 0.0, -w, w), m, v
+
+
 class Bop2(Flipper):
     """Flip a weight where the average of its gradient is strong for its own scale and against it.
 
@@ -56,6 +65,8 @@ class Bop2(Flipper):
         ValueError: gamma or sigma outside (0, 1], or a negative tau.
     """
 
+    moments = ("m", "v")
+    rule = staticmethod(_bop2)
     _hyper = ("gamma", "sigma", "tau", "unbiased")
 
     def __init__(
@@ -73,17 +84,26 @@ class Bop2(Flipper):
             )
         super().__init__(params, gamma=gamma, sigma=sigma, tau=tau, unbiased=unbiased)
 
+    def numbers(self, group: Mapping[str, Any], step: int) -> tuple[float, ...]:
+        """Return gamma, sigma, the threshold for sqrt(v), and for epsilon."""
+        gamma, sigma, tau = group["gamma"], group["sigma"], group["tau"]
+        tau, spread = _threshold(gamma, sigma, tau, group["unbiased"])
+        return gamma, sigma, tau / spread, tau * EPSILON
+
     def _flip(self, w: Tensor, gamma: float, sigma: float, tau: float, unbiased: bool) -> None:
         g: Any = w.grad  # a weight without one is not flipped
         m, scratch = self._average(w, "m", g, gamma), g.square()
         v = self._average(w, "v", scratch, sigma)
-        spread = 1.0
-        if unbiased:
-            tau, spread = tau * gamma, math.sqrt(sigma)
+        tau, spread = _threshold(gamma, sigma, tau, unbiased)
         # tau (sqrt(v)/spread + epsilon) - w m < 0, the test without its division
         short = torch.sqrt(v, out=scratch).mul_(tau / spread).add_(tau * EPSILON)
         short.addcmul_(w, m, value=-1)
         flip_(w, torch.lt(short, 0, out=short))
+
+
+def _threshold(gamma: float, sigma: float, tau: float, unbiased: bool) -> tuple[float, float]:
+    """Tau and the divisor of sqrt(v), for averages that are as they are or divided by shares."""
+    return (tau * gamma, math.sqrt(sigma)) if unbiased else (tau, 1.0)
 
 
 def bop2(

@@ -7,12 +7,14 @@ source: BinaryConnect (Courbariaux et al., 2015), algorithm 1
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+import math
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
 from annotated_types import Ge, Gt, Lt
 from torch.optim import SGD, Adam
 
+from bnnbench.elementwise import clip, sqrt
 from bnnbench.schedules import Hyper, Scheduled
 from bnnbench.spaces import Float
 
@@ -28,7 +30,7 @@ WeightDecay = Annotated[float, Ge(0), Float(1e-6, 1e-3, log=True)]
 
 def adam(lr: Hyper) -> Scheduled[torch.optim.Optimizer]:
     """Return torch's Adam in its fused form, which is the same rule several times as fast."""
-    return Scheduled(Adam, lr=lr, fused=True)
+    return Scheduled(FusedAdam, lr=lr)
 
 
 def keep(optimizer: torch.optim.Optimizer, **hyperparameters: Any) -> None:
@@ -39,8 +41,39 @@ def keep(optimizer: torch.optim.Optimizer, **hyperparameters: Any) -> None:
             group.setdefault(name, value)
 
 
+def adam_rule(
+    w: Any, g: Any, m: Any, v: Any,
+    rate: float, share1: float, beta2: float, share2: float, eps: float, decay: float, root: float,
+) -> Any:  # fmt: skip
+    """Adam for one weight; its numbers are those of :func:`adam_numbers`."""
+    g = g + decay * w
+    m = m + share1 * (g - m)
+    v = beta2 * v + share2 * g * g
+    return w - rate * m / (sqrt(v) / root + eps), m, v
+
+
+def adam_numbers(group: Mapping[str, Any], step: int) -> tuple[float, ...]:
+    """Return the rate without its bias, the shares of the new, and the bias of sqrt(v)."""
+    beta1, beta2 = group["betas"]
+    rate, root = group["lr"] / (1 - beta1**step), math.sqrt(1 - beta2**step)
+    return rate, 1 - beta1, beta2, 1 - beta2, group["eps"], group["weight_decay"], root
+
+
+def _clipped_adam(w: Any, g: Any, m: Any, v: Any, bound: float, *adams: float) -> Any:
+    w, m, v = adam_rule(w, g, m, v, *adams)
+    return clip(w, -bound, bound), m, v
+
+
+def _clipped_sgd(w: Any, g: Any, m: Any, lr: float, momentum: float, bound: float) -> Any:
+    m = momentum * m + g
+    return clip(w - lr * m, -bound, bound), m
+
+
 class FusedAdam(Adam):
     """torch's Adam in its fused form, with those of its hyperparameters that are used here."""
+
+    moments: ClassVar = ("exp_avg", "exp_avg_sq")
+    rule: ClassVar[Any] = staticmethod(adam_rule)
 
     def __init__(
         self,
@@ -51,6 +84,10 @@ class FusedAdam(Adam):
         weight_decay: WeightDecay = 0.0,
     ) -> None:
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
+
+    def numbers(self, group: Mapping[str, Any], step: int) -> tuple[float, ...]:
+        """Return the numbers of the rule."""
+        return adam_numbers(group, step)
 
 
 class Constrained(torch.optim.Optimizer):
@@ -80,6 +117,8 @@ class _Clipped(Constrained):
 class ClippedAdam(_Clipped, FusedAdam):
     """Adam, then w <- clip(w, -clip, clip)."""
 
+    rule = staticmethod(_clipped_adam)
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -91,9 +130,16 @@ class ClippedAdam(_Clipped, FusedAdam):
         FusedAdam.__init__(self, params, lr=lr, betas=betas, eps=eps)
         keep(self, clip=clip)
 
+    def numbers(self, group: Mapping[str, Any], step: int) -> tuple[float, ...]:
+        """Return the numbers of the rule."""
+        return group["clip"], *adam_numbers(group, step)
+
 
 class ClippedSGD(_Clipped, SGD):
     """SGD with momentum, then w <- clip(w, -clip, clip)."""
+
+    moments: ClassVar = ("momentum_buffer",)
+    rule = staticmethod(_clipped_sgd)
 
     def __init__(
         self,
@@ -104,3 +150,7 @@ class ClippedSGD(_Clipped, SGD):
     ) -> None:
         SGD.__init__(self, params, lr=lr, momentum=momentum)
         keep(self, clip=clip)
+
+    def numbers(self, group: Mapping[str, Any], step: int) -> tuple[float, ...]:
+        """Return the numbers of the rule."""
+        return group["lr"], group["momentum"], group["clip"]

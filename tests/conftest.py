@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from pathlib import Path
 
@@ -31,6 +32,12 @@ method = "bop"
 
 
 torch.set_num_threads(1)  # small networks are fastest so, and sums keep their order
+
+
+@pytest.fixture(params=["separate", "compiled"])
+def both_ways(request, monkeypatch):
+    """Trainings move the binary weights by torch operations, then by the compiled pass."""
+    monkeypatch.setattr("bnnbench.updates.WORTH", 0 if request.param == "compiled" else math.inf)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -85,10 +86,12 @@ def test_brute_force(steps, seed, spread):
     for count in steps:
         history.append([])
         for _ in range(count):
+            latents.flips.watch()
             for latent in latents.tensors.values():
                 move = spread * torch.randn(latent.shape, generator=generator)
                 latent.add_(move).mul_(torch.rand(latent.shape, generator=generator) > 0.1)
             probe.step(latents)
+            latents.flips.clear()
             history[-1].append(codes(latents))
         found.append(named(probe.epoch(latents)))
 
@@ -132,6 +135,7 @@ def run(method):
     return flips, watch
 
 
+@pytest.mark.usefixtures("both_ways")
 def test_flips_of_bop_are_changes_of_its_weights():
     """For Bop a flip is a change of the weight itself."""
     flips, watch = run(bop(gamma=0.1, tau=1e-3))
@@ -150,6 +154,7 @@ def test_flips_of_bop_are_changes_of_its_weights():
     assert 0 < expected[0] < 1
 
 
+@pytest.mark.usefixtures("both_ways")
 def test_stochastic_samples_are_no_flips():
     """For stochastic BinaryConnect flips are those of the latents' signs, never of the draws."""
     flips, watch = run(binaryconnect(binarization="stochastic", lr=1e-2, draws=2))
@@ -160,6 +165,7 @@ def test_stochastic_samples_are_no_flips():
     assert expected[0]["flip_step", ""] < 0.2
 
 
+@pytest.mark.usefixtures("both_ways")
 def test_still_latents_never_flip():
     """Where no sign changes there are no flips, though a new network is drawn at every step."""
     flips, _ = run(binaryconnect(binarization="stochastic", lr=1e-9, lr_end=1e-9, draws=2))

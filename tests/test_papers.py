@@ -7,7 +7,6 @@ weight, and a probe looks at the latents after every step.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -27,6 +26,7 @@ from bnnbench_plugins.ste import ste
 from .papers import adam as adam_rule
 from .papers import binaryconnect as bc
 from .papers import bop as bop_rule
+from .papers import chance as chance_rule
 from .papers import real as real_rule
 from .papers import sgd as sgd_rule
 from .papers import ste as ste_rule
@@ -127,6 +127,7 @@ def c_of(layer):
     return bc.glorot(*SIZES[layer])
 
 
+@pytest.mark.usefixtures("both_ways")
 def test_real():
     """Real weights, binary layers' and others', are moved by Adam with a decaying rate."""
     watched = watch(real(lr=1e-2, lr_end=1e-4))
@@ -141,6 +142,7 @@ def test_real():
     ]
 
 
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("gradient", ["identity", "hardtanh"])
 @pytest.mark.parametrize("lr_scale", ["glorot", "none"])
 @pytest.mark.parametrize("decay", ["geometric", "linear"])
@@ -168,6 +170,7 @@ def test_ste_reaches_the_edge():
     assert 0 < at_edge < len(latents)
 
 
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("scale", [1.0, 2.0, "glorot"])
 @pytest.mark.parametrize("lr_scale", ["auto", "glorot", "glorot_sq", "none"])
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
@@ -205,6 +208,7 @@ def test_binaryconnect(binarization, optimizer, lr_scale, scale):
     moves_bias_as(watched, real_rule)
 
 
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("scale", [1.0, 2.0, "glorot"])
 def test_binaryconnect_computes_with_signs(scale):
     """The network computes with +H where w >= 0 and -H elsewhere (eq. 1)."""
@@ -218,19 +222,21 @@ def test_binaryconnect_computes_with_signs(scale):
             )
 
 
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("scale", [1.0, 2.0, "glorot"])
 def test_binaryconnect_computes_with_draws(scale):
     """With the same uniform numbers the plain rule draws the same weights at every step (eq. 2)."""
     watched = watch(binaryconnect(binarization="stochastic", scale=scale, draws=2))
     generator = torch.Generator().manual_seed(derive(SEED, "training"))
-    draw = partial(torch.rand, generator=generator, dtype=torch.float64)
     heights = {layer: c_of(layer) if scale == "glorot" else scale for layer in SIZES}
     for layer, (inputs, outputs) in SIZES.items():  # the first latents, of U(-H, H)
-        first = [heights[layer] * (2 * u - 1) for u in draw(outputs, inputs).flatten().tolist()]
+        draws = torch.rand(outputs, inputs, generator=generator, dtype=torch.float64)
+        first = [heights[layer] * (2 * u - 1) for u in draws.flatten().tolist()]
         assert watched.latents[0][layer] == pytest.approx(first, rel=1e-9, abs=1e-12)
     for seen, latents in zip(watched.weights, watched.latents, strict=False):
         for layer, (inputs, outputs) in SIZES.items():
-            u = draw(outputs, inputs).flatten().tolist()
+            key = torch.randint(2**32, (2,), generator=generator).tolist()
+            u = [chance_rule.uniform(i, *key) for i in range(inputs * outputs)]
 
             expected = bc.binarize_by_chance(latents[layer], u, H=heights[layer])
             assert expected == pytest.approx(seen[f"{layer}.weight"], rel=1e-12)
@@ -251,6 +257,7 @@ def test_draws_follow_the_hard_sigmoid(scale):
         assert abs(count - n * p) <= 5 * (n * p * (1 - p)) ** 0.5
 
 
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize(
     ("gamma", "tau", "rescale"),
     [
@@ -276,6 +283,7 @@ def test_bop(gamma, tau, rescale, stages):
     moves_bias_as(watched, lambda w, g, state, t: adam_rule.step(w, g, state, lr=1e-2))
 
 
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("rescale", [True, False])
 def test_bop_of_the_bnew_programs(rescale):
     """Gamma and the real parameters' learning rate fall linearly to 0, at the last step."""

@@ -73,6 +73,7 @@ def mirror(variant, ramp, decay, **more):
     return watch(method)
 
 
+@pytest.mark.usefixtures("both_ways")
 @every_decay
 @every_ramp
 def test_md_tanh_s(ramp, decay):
@@ -87,6 +88,7 @@ def test_md_tanh_s(ramp, decay):
     moves_bias_as(watched, lambda w, g, state, t: adam_rule.step(w, g, state, lr=RATES[decay](t)))
 
 
+@pytest.mark.usefixtures("both_ways")
 @every_decay
 @every_ramp
 def test_gd_tanh(ramp, decay):
@@ -189,6 +191,7 @@ def hardening(t, relax, budget, ramp):
     return bnew_rule.strength(start, at // STEPS, EPOCHS - relax)
 
 
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("scale", ["none", "filter"])
 @pytest.mark.parametrize("budget", [18.0, 35.0, 90.0])
 @pytest.mark.parametrize("ramp", ["epoch", "step"])
@@ -241,6 +244,7 @@ def test_bnew_reaches_the_edge():
     assert not any(abs(x) > 1 for latents in after.latents for x in latents["one"])
 
 
+@pytest.mark.usefixtures("both_ways")
 def test_relaxed():
     """BNEW's first phase alone: Adam in the hull, with a rate that falls to 0."""
     watched = watch(relaxed(lr=2e-1))
@@ -257,6 +261,7 @@ def test_relaxed():
 # ProxQuant
 
 
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize(("harden", "epochs"), [(2 / 3, 4), (0.5, 3), (0.1, 1)])
 @pytest.mark.parametrize("budget", [0.5, 3.0])
 def test_proxquant(budget, harden, epochs):

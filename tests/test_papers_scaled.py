@@ -38,6 +38,7 @@ TOTAL = EPOCHS * STEPS
 GRADIENTS = ["torch7", "exact", "alpha", "detached"]
 
 
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("unbiased", [False, True])
 @pytest.mark.parametrize("size", [1e-3, 1.0])
 def test_bop2(unbiased, size):

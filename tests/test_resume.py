@@ -47,6 +47,7 @@ def broken_off(make, after, folder):
     return [*measured, *second], second
 
 
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("after", range(1, EPOCHS + 1))
 @pytest.mark.parametrize("select", ["best", "last"])
 @pytest.mark.parametrize("name", METHODS)

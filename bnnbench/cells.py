@@ -81,6 +81,7 @@ class Cell:
             seed=self.seed_of(seed),
             epochs=self.task.epochs,
             batch_size=self.task.batch_size,
+            precision=self.task.precision,
             select=self.select,
             test=test,
             reestimate=protocol.reestimate,

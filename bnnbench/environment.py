@@ -21,11 +21,12 @@ def describe_environment(plugins: Plugins, device: str) -> dict[str, Any]:
     import torch
 
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "products": torch.get_float32_matmul_precision(),
         "memory_gib": _memory(),
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
         "system": f"{platform.system()} {platform.release()}",
@@ -66,7 +67,8 @@ def _busy() -> tuple[float, float, float] | None:
     return sum(ticks) - ticks[3] - ticks[4], sum(ticks), own.user + own.system
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return the name of the processor's model, as the system tells it."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bnnbench.checkpoints import Checkpoints, Weights
     from bnnbench.interfaces import Dataset, Loss, Probe
     from bnnbench.methods import Method
+    from bnnbench.pace import Pace
     from bnnbench.plugins import Plugins
     from bnnbench.runs import Part, Run
     from bnnbench.spaces import Hyperparameter
@@ -53,6 +54,7 @@ class Workbench:
 
         self.plugins, self.device, self.threads = plugins, device, threads
         self.checkpoints = checkpoints or Checkpoints("bnnbench.db.checkpoints")
+        self._kept = checkpoints.folder if checkpoints else None
         self._all_threads = torch.get_num_threads()
         self._datasets: dict[str, Dataset] = {}
 
@@ -175,7 +177,7 @@ class Workbench:
             hand_over(weights, network, f"run {run.start_from}")
             method = replace(method, initialize=unchanged)
         teacher = self._teacher(run.teacher) if run.teacher else None
-        self._set_threads(network, (run.batch_size, *data.shape))
+        pace = self._pace(network, (run.batch_size, *data.shape))
         return Experiment(
             run,
             data,
@@ -184,6 +186,7 @@ class Workbench:
             self.loss(run, network, teacher),
             [self.plugins.get("probes", name)() for name in run.probes],
             self.device,
+            pace.channels_last,
         )
 
     def check(self, run: Run, start: Run | None = None, teacher: Run | None = None) -> None:
@@ -225,30 +228,15 @@ class Workbench:
         weights = self.checkpoints.weights(key)
         return as_teacher(weights, self.network(weights.run)).to(self.device)
 
-    def _set_threads(self, network: nn.Module, batch: tuple[int, ...]) -> None:
-        """One thread for a small network, whose threads would only wait for each other.
+    def _pace(self, network: nn.Module, batch: tuple[int, ...]) -> Pace:
+        """How this machine trains the network fastest; threads and products are set to it."""
+        from bnnbench.pace import Pace, pace_of
 
-        The choice depends on the network alone: sums keep their order when a study is resumed.
-        """
-        import torch
-
-        small = operations(network, batch) < SMALL
-        torch.set_num_threads(self.threads or (1 if small else self._all_threads))
-
-
-SMALL = 5e7  #: floating-point operations of a forward pass below which one thread is enough
-
-
-def operations(network: nn.Module, batch: tuple[int, ...]) -> int:
-    """Return the floating-point operations of one forward pass of inputs of this shape."""
-    import torch
-    from torch.utils.flop_counter import FlopCounterMode
-
-    training = network.training
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network.eval()(torch.zeros((1, *batch[1:])))
-    network.train(training)
-    return int(counter.get_total_flops()) * batch[0]
+        pace = Pace(threads=self.threads or self._all_threads)
+        if self.device == "cpu":
+            pace = pace_of(network, batch, self.threads, self._all_threads, self._kept)
+        pace.set()
+        return pace
 
 
 @dataclass
@@ -262,6 +250,7 @@ class Experiment:
     loss: Loss
     probes: list[Probe]
     device: str
+    channels_last: bool = False
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -272,12 +261,16 @@ class Experiment:
             "judged": self.method.judged,
             "task": self.data.task,
             "synthetic": self.data.synthetic,
-            "remark": self.data.remark,
+            "remark": ", ".join(filter(None, (self.data.remark, self._precision))),
             "examples": {name: len(getattr(self.data, name)) for name in _SPLITS},
             "splits": {name: getattr(self.data, name).fingerprint() for name in _SPLITS},
             "phases": phases(self.method, self.run.epochs),
             "roles": roles(self.network),
         }
+
+    @property
+    def _precision(self) -> str:
+        return "" if self.run.precision == "fp32" else f"trained in {self.run.precision}"
 
     def training(self) -> Training:
         """Return the training; iterate for the measurements of each epoch."""
@@ -285,7 +278,15 @@ class Experiment:
 
         run = self.run
         settings = Settings(
-            run.epochs, run.batch_size, run.seed, run.select, run.test, run.reestimate, self.device
+            run.epochs,
+            run.batch_size,
+            run.seed,
+            run.select,
+            run.test,
+            run.reestimate,
+            self.device,
+            precision=run.precision,
+            channels_last=self.channels_last,
         )
         return Training(self.network, self.method, self.data, self.loss, settings, self.probes)
 

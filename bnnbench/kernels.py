@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 import math
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numba
 import numpy as np
@@ -84,7 +84,7 @@ def compiled(
             )  # fmt: skip
         return flips
 
-    return whole
+    return cast("Callable[..., int]", whole)
 
 
 def run(

@@ -39,6 +39,11 @@ class Latents:
         """The number of binary weights."""
         return sum(latent.numel() for latent in self.tensors.values())
 
+    def lie_as_weights(self) -> None:
+        """Take the weights' order in memory; ask before an optimizer knows the latents."""
+        for name, latent in self.tensors.items():
+            self.tensors[name] = torch.empty_like(self.weights[name].detach()).copy_(latent)
+
     def groups(self) -> list[dict[str, Any]]:
         """Return one group of parameters for each layer, for a torch optimizer."""
         return [{"params": [latent], "layer": name} for name, latent in self.tensors.items()]

@@ -10,6 +10,8 @@ from typing import Any
 
 FORMAT = 1  #: raised when the same description would come to mean another training
 
+LATER = {"start_from": "", "teacher": "", "precision": "fp32"}  #: fields that once were not there
+
 
 @dataclass(frozen=True)
 class Part:
@@ -28,8 +30,9 @@ class Run:
 
     ``judged`` names another inference mode than the method's own to judge it by. ``pruned_in`` is
     the Optuna study whose pruner may stop the run, which is then nobody else's. ``start_from`` and
-    ``teacher`` are the keys of the runs whose weights it begins with and learns from. ``code``
-    holds the version of each distribution that a component of the run comes from.
+    ``teacher`` are the keys of the runs whose weights it begins with and learns from. ``precision``
+    is that of the products in training. ``code`` holds the version of each distribution that a
+    component of the run comes from.
     """
 
     dataset: Part
@@ -47,13 +50,14 @@ class Run:
     pruned_in: str = ""
     start_from: str = ""
     teacher: str = ""
+    precision: str = "fp32"
     code: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the description in a form that is equal on every machine."""
         values = {"format": FORMAT} | asdict(self)
-        for name in ("start_from", "teacher"):  # a run that builds on none keeps its old key
-            if not values[name]:
+        for name, usual in LATER.items():  # a run that has none of these keeps its old key
+            if values[name] == usual:
                 del values[name]
         return json.dumps(values, sort_keys=True, separators=(",", ":"))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from bnnbench.layers import real_parameters
 from bnnbench.measurements import Measurement
 from bnnbench.schedules import PerLayer, Progress, resolve
@@ -12,7 +14,7 @@ from bnnbench.updates import update_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from torch import nn
+    from torch import Tensor, nn
     from torch.optim import Optimizer
 
     from bnnbench.interfaces import Binarizer, InferenceMode
@@ -96,6 +98,8 @@ class Stretch:
         """Let the optimizers remember it."""
         for role, (_, optimizer) in self.optimizers.items():
             optimizer.load_state_dict(state[role])
+            for parameter, remembered in optimizer.state.items():
+                remembered.update(_laid_like(parameter, remembered))
 
     def hyperparameters(self) -> list[Measurement]:
         """The scheduled hyperparameters as they stood at the end of the epoch."""
@@ -110,6 +114,13 @@ class Stretch:
             for name, value in scheduled.hyper.items()
             for layer, group in _groups(optimizer, value)
         ]
+
+
+def _laid_like(parameter: Tensor, remembered: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
+    """What has the shape of a parameter, in its memory order: fused steps rely on it."""
+    for name, value in remembered.items():
+        if getattr(value, "shape", None) == parameter.shape:
+            yield name, torch.empty_like(parameter).copy_(value)
 
 
 def _groups(optimizer: Optimizer, value: Any) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -59,6 +59,7 @@ class Task(_Table):
     loss: Named = Component(name="squared-hinge")
     epochs: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=1)] = 100
+    precision: Literal["fp32", "bf16"] = "fp32"
     start_from: str = ""
     teacher: str = ""
 

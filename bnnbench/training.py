@@ -47,7 +47,8 @@ class Settings:
     ``select`` says which epoch's network is judged at the end: the ``best`` on validation in the
     judged mode (of equals the latest, as in BinaryConnect's code) or the ``last``. ``test`` allows
     one look at the test split, at the selected epoch. ``update`` says how the binary weights are
-    moved: see :mod:`bnnbench.updates`. ``reestimate`` is the number of training
+    moved: see :mod:`bnnbench.updates`. ``precision`` "bf16" lets products be computed so in
+    training; all else, and all judging, is fp32. ``reestimate`` is the number of training
     batches from which batch normalization is re-estimated before each evaluation; 0 leaves it.
     """
 
@@ -59,6 +60,8 @@ class Settings:
     reestimate: int = 0
     device: str = "cpu"
     update: Way = "auto"
+    precision: str = "fp32"
+    channels_last: bool = False
 
 
 def train(
@@ -108,6 +111,9 @@ class Training:
         self.steps = len(data.train) // settings.batch_size
         with self.random.in_force():
             self.latents = Latents(model, method.initialize)
+        if settings.channels_last:  # not before: random numbers fall in memory order
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.latents.lie_as_weights()
         self.spans, self.stages = method.spans(settings.epochs), method.stages(settings.epochs)
         self.selected = Selected(settings.select)
         self.activations = [
@@ -237,16 +243,16 @@ class Training:
 
     def _steps(self, stretch: Stretch) -> Tensor:
         """One epoch of Algorithm 1 of BinaryConnect, for any method; the mean loss."""
-        model, latents, loss = self.model, self.latents, self.loss
+        latents, loss = self.latents, self.loss
         total_loss = torch.zeros((), device=self.settings.device)
-        model.train()
+        self.model.train()
         epoch = self.epoch - self.spans[stretch.number][0]
         for step, (inputs, targets) in enumerate(self._batches(self.epoch)):
             stretch.build(stretch.progress(epoch, step))
             for activation in self.activations:
                 activation.follow(self.at(self.epoch, step))
             stretch.project()  # 1. w_b <- binarize(w)
-            value = loss(model(inputs), inputs, targets)
+            value = loss(self._outputs(inputs), inputs, targets)
             value.backward()  # 2. dL/dw_b
             last = step + 1 == self.steps
             stretch.step(None if last else stretch.progress(epoch, step + 1))  # 3. w <- update(w)
@@ -257,6 +263,17 @@ class Training:
             latents.flips.clear()
             self.clock.enter(buckets.TRAIN)
         return total_loss / max(self.steps, 1)
+
+    def _outputs(self, inputs: Tensor) -> Tensor:
+        """The network's outputs, in the precision and the memory order of the settings."""
+        if self.settings.channels_last and inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        if self.settings.precision == "fp32":
+            outputs: Tensor = self.model(inputs)
+            return outputs
+        with torch.autocast(torch.device(self.settings.device).type, torch.bfloat16):
+            outputs = self.model(inputs)
+        return outputs.float()
 
     def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Whole batches in an order that depends on the seed and the epoch alone."""

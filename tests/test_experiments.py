@@ -5,55 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-import torch
 
 from bnnbench.cli.progress import PlainProgress
 from bnnbench.errors import UsageError
-from bnnbench.experiments import Workbench, operations
+from bnnbench.experiments import Workbench
 from bnnbench.measurements import Measurement
 from bnnbench.needs import Need
 from bnnbench.plugins import load_plugins
 from bnnbench.roles import roles
 from bnnbench.runs import Part, Run
 from bnnbench.store import Entry
-from bnnbench_plugins.architectures.binarynet import binarynet
 from bnnbench_plugins.architectures.mlp import mlp
 
 RUN = Run(
     Part("digits"), Part("mlp", {"depth": 1, "width": 16}), Part("squared-hinge"), Part("bop"),
     seed=1, epochs=2, batch_size=100,
 )  # fmt: skip
-
-
-@pytest.fixture
-def threads():
-    """Some threads to choose from, and the old number afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield 2
-    torch.set_num_threads(before)
-
-
-def test_small_networks_get_one_thread(threads):
-    """The network alone decides, unless the user does."""
-    large = replace(RUN, architecture=Part("mlp", {"depth": 2, "width": 1024}))
-
-    found = []
-    for run, wanted in ((RUN, None), (large, None), (RUN, 2)):
-        torch.set_num_threads(threads)
-        Workbench(load_plugins(), threads=wanted).prepare(run)
-        found.append(torch.get_num_threads())
-
-    assert [1, 2, 2] == found
-
-
-def test_operations_are_two_for_each_product():
-    """A dense layer multiplies and adds each weight once; a convolution at each place."""
-    dense = mlp(shape=(1, 28, 28), classes=10)
-    convolutions = binarynet(shape=(3, 32, 32), classes=10)
-
-    assert 100 * 2 * 2_910_208 == operations(dense, (100, 1, 28, 28))
-    assert pytest.approx(2 * 617.0e6, rel=1e-3) == operations(convolutions, (1, 3, 32, 32))
 
 
 def test_roles_are_disjoint_and_complete():

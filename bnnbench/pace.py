@@ -27,21 +27,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from torch import nn
 
 from bnnbench.environment import processor
 from bnnbench.seeds import RandomState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from torch import nn
 
 Products = Literal["default", "onednn"]
 
 #: what torch calls the two kinds of products on CPU
 SETTINGS: dict[Products, str] = {"default": "highest", "onednn": "medium"}
 GAIN = 1.2  #: how many times as fast a choice must be
-LOOKS = 5  #: timed steps of each choice, as long as they fit into a second
+LOOKS = 9  #: timed steps of each, as long as they fit into a second
 
 
 @dataclass(frozen=True)
@@ -95,38 +95,48 @@ def _known(path: Path) -> Pace | None:
 def _fastest(network: nn.Module, batch: tuple[int, ...], threads: int | None, most: int) -> Pace:
     """The best so far, changed in one way after the other where that pays."""
     best = Pace(threads or 1)
-    spent = _seconds(network, batch, best)
-    for change in _changes(batch, threads, most):
+    for change in _changes(network, batch, threads, most):
         changed = replace(best, **change)
-        other = _seconds(network, batch, changed)
+        spent, other = _seconds(network, batch, (best, changed))
         if other * GAIN < spent:
-            best, spent = changed, other
+            best = changed
     return best
 
 
-def _changes(batch: tuple[int, ...], threads: int | None, most: int) -> Iterator[dict[str, Any]]:
+def _changes(
+    network: nn.Module, batch: tuple[int, ...], threads: int | None, most: int
+) -> Iterator[dict[str, Any]]:
     if threads is None and most > 1:
         yield {"threads": most}
     if onednn_is_exact():
         yield {"products": "onednn"}
-    if len(batch) == 4:
+    if len(batch) == 4 and any(isinstance(module, nn.Conv2d) for module in network.modules()):
         yield {"channels_last": True}
 
 
-def _seconds(network: nn.Module, batch: tuple[int, ...], pace: Pace) -> float:
-    """The least of the times of a step, which is what the machine can do undisturbed."""
-    pace.set()
+def _seconds(
+    network: nn.Module, batch: tuple[int, ...], paces: tuple[Pace, Pace]
+) -> tuple[float, float]:
+    """The least of the times of a step at each pace, in turns: what the machine can do."""
+    steps = [_step(network, batch, pace) for pace in paces]
+    times: tuple[list[float], list[float]] = ([], [])
+    with RandomState(0).in_force():
+        while len(times[0]) <= 1 or (len(times[0]) <= LOOKS and sum(map(sum, times)) < 1):
+            for pace, step, spent in zip(paces, steps, times, strict=True):
+                pace.set()
+                begun = time.perf_counter()
+                step()
+                spent.append(time.perf_counter() - begun)
+    first, second = (min(spent[1:]) for spent in times)  # the first sets up memory
+    return first, second
+
+
+def _step(network: nn.Module, batch: tuple[int, ...], pace: Pace) -> Callable[[], None]:
     order = torch.channels_last if pace.channels_last else torch.contiguous_format
     model = copy.deepcopy(network).train().to(memory_format=order)  # type: ignore[call-overload]
     inputs = torch.zeros(batch)
     inputs = inputs.contiguous(memory_format=order) if inputs.ndim == 4 else inputs
-    times: list[float] = []
-    with RandomState(0).in_force():
-        while len(times) <= 1 or (len(times) <= LOOKS and sum(times) < 1):
-            begun = time.perf_counter()
-            model(inputs).sum().backward()
-            times.append(time.perf_counter() - begun)
-    return min(times[1:])  # the first sets up memory
+    return lambda: model(inputs).sum().backward()
 
 
 @functools.cache

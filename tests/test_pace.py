@@ -40,9 +40,9 @@ def machine(monkeypatch, seconds):
     """A machine on which a step takes so many seconds, by what is chosen; returns what it tried."""
     tried = []
 
-    def spent(network, batch, choice):
-        tried.append(choice)
-        return seconds(choice)
+    def spent(network, batch, choices):
+        tried.extend(choices)
+        return tuple(map(seconds, choices))
 
     monkeypatch.setattr(pace, "_seconds", spent)
     monkeypatch.setattr(pace, "onednn_is_exact", lambda: True)
@@ -73,7 +73,7 @@ def test_what_is_a_fifth_faster_is_chosen(monkeypatch, faster, expected):
 
     machine(monkeypatch, seconds)
 
-    assert expected == pace_of(nn.Linear(2, 2), (5, 3, 4, 2), None, 4)
+    assert expected == pace_of(nn.Conv2d(3, 2, 1), (5, 3, 4, 2), None, 4)
 
 
 def test_the_first_measurement_counts(monkeypatch, tmp_path):
@@ -109,12 +109,12 @@ def test_another_process_was_first(monkeypatch, tmp_path):
     network = nn.Linear(3, 2)
 
     def seconds(choice):
-        monkeypatch.setattr(pace, "_seconds", lambda *_: 1.0)
-        assert Pace() == pace_of(network, (5, 3), None, 4, tmp_path)  # the other process
+        if choice.threads == 4:
+            machine(monkeypatch, lambda choice: 1.0)
+            assert Pace() == pace_of(network, (5, 3), None, 4, tmp_path)  # the other process
         return 1 / choice.threads
 
     machine(monkeypatch, seconds)
-    monkeypatch.setattr(pace, "_seconds", lambda n, b, choice: seconds(choice))
 
     assert Pace() == pace_of(network, (5, 3), None, 4, tmp_path)
 
@@ -155,10 +155,7 @@ def test_exactness_is_measured():
 
 def test_a_run_is_prepared_at_its_pace(monkeypatch, tmp_path):
     """Threads and products are set when a run is prepared; a number that is asked for is kept."""
-    monkeypatch.setattr(
-        pace, "_seconds", lambda n, b, choice: 1 / choice.threads + (choice.products == "default")
-    )
-    monkeypatch.setattr(pace, "onednn_is_exact", lambda: True)
+    machine(monkeypatch, lambda choice: 1 / choice.threads + (choice.products == "default"))
     torch.set_num_threads(2)
     plugins, kept = load_plugins(), Checkpoints(tmp_path)
     Workbench(plugins, checkpoints=kept).prepare(RUN)

@@ -76,7 +76,7 @@ def test_bf16_rounds_and_learns_all_the_same(method, mode, way):
 
     assert first[0] != first[1]
     assert first[0] == pytest.approx(first[1], rel=0.1)
-    assert best(exact, mode) > 70  # chance: 50
+    assert best(exact, mode) > 60  # chance: 50
     assert best(rounded, mode) > best(exact, mode) - 10
 
 

@@ -16,10 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _COMMANDS = {
-    "study": ("bnnbench.cli.study", "Create, run and look at studies."),
-    "plugins": ("bnnbench.cli.plugins", "List plugins and explain what they offer."),
-    "data": ("bnnbench.cli.data", "List and fetch data sets."),
-    "architectures": ("bnnbench.cli.architectures", "List networks, show what they are made of."),
+    "study": ("bnnbench.cli.study:group", "Create, run and look at studies."),
+    "time": ("bnnbench.cli.time:command", "Time the methods of a study against each other."),
+    "plugins": ("bnnbench.cli.plugins:group", "List plugins and explain what they offer."),
+    "data": ("bnnbench.cli.data:group", "List and fetch data sets."),
+    "architectures": (
+        "bnnbench.cli.architectures:group",
+        "List networks, show what they are made of.",
+    ),
 }
 EPILOG = (
     "Exit codes: 0 done, 1 an error, 2 a wrong name, value or study file, 3 bad or missing data,"
@@ -48,8 +52,8 @@ class _Main(Group):
         if cmd_name in _COMMANDS:
             import importlib
 
-            module = importlib.import_module(_COMMANDS[cmd_name][0])
-            command: click.Command = module.group
+            module, _, attribute = _COMMANDS[cmd_name][0].partition(":")
+            command: click.Command = getattr(importlib.import_module(module), attribute)
             return command
         return self._plugin_commands(ctx).get(cmd_name)
 

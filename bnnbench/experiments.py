@@ -215,9 +215,9 @@ class Workbench:
             check_teacher_mode(method.name, method.judged, draws)
             fixed = self.network(teacher).eval()
         loss = self.loss(run, network, fixed)
-        inputs, targets = next(data.train.batches(2))
+        inputs, targets = next(data.train.batches(min(run.batch_size, 2)))
         with RandomState(0).in_force():
-            outputs = network(inputs)
+            outputs = _tried(network, inputs, run)
             check_outputs(run, data, outputs, targets)
             loss(outputs, inputs, targets)
 
@@ -300,6 +300,25 @@ def weights(run: Run, training: Training) -> Weights:
     network = training.network()
     last = training.at(at["epoch"] - 1, max(training.steps, 1) - 1)
     return Weights(run, network, latents, training.method.judged, judged.draws, last)
+
+
+def _tried(network: nn.Module, inputs: Tensor, run: Run) -> Tensor:
+    """The outputs of a network in training.
+
+    Raises:
+        UsageError: it cannot be trained on such a batch.
+    """
+    try:
+        outputs: Tensor = network(inputs)
+    except BnnbenchError:
+        raise
+    except Exception as error:  # whatever a plugin's network may raise
+        hint = "; take a larger batch_size" if len(inputs) == 1 else ""
+        raise UsageError(
+            f"{run.architecture.name!r} must take batches of {tuple(inputs.shape)} in training,"
+            f" got: {describe(error)}{hint}"
+        ) from error
+    return outputs
 
 
 def check_teacher(workbench: Workbench, loss: str, *, named: bool) -> None:

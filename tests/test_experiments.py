@@ -64,3 +64,9 @@ def test_progress_shows_validation_and_counts_epochs_once(capsys):
     out = capsys.readouterr().out
     assert "study s: 1 runs to do" in out
     assert "[1/1] t m confirm seed 1: accuracy 90.00 %, done in 0 s; 0 s left" in out
+
+
+def test_a_batch_of_one_is_refused_where_it_cannot_be_normalized():
+    """Batch normalization has no variance of one example: said before anything is trained."""
+    with pytest.raises(UsageError, match=r"must take batches of \(1, .*; take a larger batch_size"):
+        Workbench(load_plugins()).check(replace(RUN, batch_size=1))

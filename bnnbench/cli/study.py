@@ -17,6 +17,7 @@ from bnnbench.cli.options import (
     masked,
     open_store,
     storage_option,
+    usable_device,
 )
 from bnnbench.errors import DataError, IncompleteError, InterruptedStudyError, UsageError
 
@@ -193,7 +194,7 @@ def run(
     store = open_store(storage)
     kept = _checkpoints(store, checkpoints)
     kept.check_folder()
-    workbench = Workbench(load_plugins(settings.blocked), _device(device), threads, kept)
+    workbench = Workbench(load_plugins(settings.blocked), usable_device(device), threads, kept)
     watching = observer(threads)
     runner = StudyRunner(store, name, workbench, watching, checkpoint_every)
     if plan:
@@ -248,19 +249,6 @@ def _interruptible(name: str) -> Iterator[None]:
         ) from None
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _device(device: str) -> str:
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"the device {device!r} cannot be used: {reason}") from None
-    return device
 
 
 @group.command("list")

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bnnbench.cli.options import open_store, storage_option
+from bnnbench.cli.options import open_store, storage_option, usable_device
 from bnnbench.cli.progress import QUIET
-from bnnbench.cli.study import _device
 from bnnbench.cli.tables import console, table
 from bnnbench.costs import FEWEST
 from bnnbench.environment import FOREIGN
@@ -105,7 +104,7 @@ def command(
             print_times(study, times)
 
     with tempfile.TemporaryDirectory(prefix="bnnbench-") as folder:
-        workbench = Workbench(plugins, _device(device), threads, Untrained(folder))
+        workbench = Workbench(plugins, usable_device(device), threads, Untrained(folder))
         planned = [c for c in cells(study, described, workbench) if c.task.name in chosen]
         try:
             _timed(planned, workbench, plan, done)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import nn
 
-from bnnbench.metrics import TALLIES
+from bnnbench.metrics import TALLIES, UNLABELLED
 from bnnbench.seeds import RandomState, derive
 
 if TYPE_CHECKING:
@@ -25,7 +25,10 @@ NUMBERS = 2**22  #: most numbers in its inputs; the result does not depend on th
 
 
 class Score(NamedTuple):
-    """The mean ``loss`` over a split, and its task's metrics in percent, by name."""
+    """The mean ``loss`` over a split's labels, and its task's metrics in percent, by name.
+
+    Without a single label there is no such mean: it is not a number.
+    """
 
     loss: float
     metrics: Mapping[str, float]
@@ -49,13 +52,30 @@ def evaluate(
     """
     training = model.training
     model.eval()
-    tally, losses = TALLIES[task](), []
+    tally, mean = TALLIES[task](), _Mean()
     with RandomState(derive(seed, "evaluation")).in_force():
         for outputs, inputs, targets in _answers(model, latents, mode, examples):
             tally.add(outputs, targets)
-            losses.append(loss(outputs, inputs, targets).double() * len(targets))
+            mean.add(loss(outputs, inputs, targets), targets)
     model.train(training)
-    return Score(torch.stack(losses).sum().item() / len(examples), tally.metrics())
+    return Score(mean.value(), tally.metrics())
+
+
+class _Mean:
+    """The mean loss over all labels, from those of the batches; one without labels has no say."""
+
+    def __init__(self) -> None:
+        self.losses: list[Tensor] = []
+        self.counts: list[Tensor] = []
+
+    def add(self, loss: Tensor, targets: Tensor) -> None:
+        labelled = (targets != UNLABELLED).sum()
+        self.losses.append(torch.where(labelled > 0, loss.double() * labelled, 0))
+        self.counts.append(labelled)
+
+    def value(self) -> float:
+        mean = torch.stack(self.losses).sum() / torch.stack(self.counts).sum()
+        return mean.item()
 
 
 def _answers(
@@ -68,13 +88,29 @@ def _answers(
         for inputs, targets in examples.batches(size):
             yield model(inputs), inputs, targets
         return
-    means: list[Tensor] = []
-    for _ in range(mode.draws):
-        latents.project(mode.view)
-        drawn = [model(inputs) / mode.draws for inputs, _ in examples.batches(size)]
-        means = [a + b for a, b in zip(means, drawn, strict=True)] if means else drawn
+    means = _averages(model, latents, mode, examples, size)
     for outputs, (inputs, targets) in zip(means, examples.batches(size), strict=True):
         yield outputs, inputs, targets
+
+
+def _averages(
+    model: nn.Module, latents: Latents, mode: InferenceMode, examples: Examples, size: int
+) -> list[Tensor]:
+    """The mean outputs of the sampled networks, batch by batch.
+
+    Each network sees the whole split before the next is drawn: there is room for one set of outputs
+    and a batch of another.
+    """
+    means: list[Tensor] = []
+    for draw in range(mode.draws):
+        latents.project(mode.view)
+        for place, (inputs, _) in enumerate(examples.batches(size)):
+            outputs = model(inputs) / mode.draws
+            if draw:
+                means[place] += outputs
+            else:
+                means.append(outputs)
+    return means
 
 
 @contextmanager

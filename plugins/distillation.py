@@ -1,6 +1,7 @@
 r"""Distillation: losses that hold a teacher, so that every method can be taught.
 
-z_s, z_t: the outputs of student and teacher for the same inputs; q(z) = softmax(z); B: the batch.
+z_s, z_t: the outputs of student and teacher for the same inputs; q(z) = softmax(z); B: the number
+of targets, which are examples, or pixels that have a label.
 
     distribution    -1/B sum_i sum_k q(z_t)_ik log q(z_s)_ik         no label, no temperature
                     gradient at z_s: (q(z_s) - q(z_t)) / B
@@ -10,7 +11,7 @@ z_s, z_t: the outputs of student and teacher for the same inputs; q(z) = softmax
 
     attention       c CE(z_s, labels) + d T^2 KL(q(z_t/T) || q(z_s/T)) + a sum_l MSE(M_s^l, M_t^l)
                     M: mean over channels of the layer's squared output, one number for each place,
-                    divided by the example's largest
+                    divided by the example's largest; MSE: mean over examples and places
 
 The teacher is frozen: in evaluation mode (its normalization uses running statistics, which stay as
 they are, whatever the batch), without gradient, judging the very inputs that the student sees.
@@ -41,6 +42,7 @@ from torch.nn import functional
 
 from bnnbench.errors import UsageError, suggestion
 from bnnbench.spaces import Float
+from bnnbench_plugins.losses import count, cross_entropy, total
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -62,7 +64,8 @@ def distribution(*, teacher: nn.Module) -> Loss:
     judge = Teacher(teacher)
 
     def loss(outputs: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
-        return functional.cross_entropy(outputs, judge(inputs).softmax(1))
+        values = -judge(inputs).softmax(1) * outputs.log_softmax(1)
+        return total(values, targets) / count(targets)
 
     return loss
 
@@ -80,11 +83,11 @@ def hinton(
         weight: w, the teacher's part; the labels have the rest (speech, section 4: 0.5).
         temperature: T, by which both outputs are divided for the teacher's part (section 4: 2).
     """
-    judge = Teacher(teacher)
+    judge, labels = Teacher(teacher), cross_entropy()
 
     def loss(outputs: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
-        hard = functional.cross_entropy(outputs, targets)
-        soft = temperature**2 * divergence(outputs, judge(inputs), temperature)
+        hard = labels(outputs, inputs, targets)
+        soft = temperature**2 * divergence(outputs, judge(inputs), targets, temperature)
         return (1 - weight) * hard + weight * soft
 
     return loss
@@ -121,19 +124,19 @@ def attention(
         UsageError: a layer that is not there; in training, one that has no map, or maps of
             different sizes.
     """
-    judge = Teacher(teacher)
+    judge, labels = Teacher(teacher), cross_entropy()
     shown = Taps(teacher, "teacher", layers, lambda: True)
     looked = Taps(student, "student", layers, lambda: learns(student))
 
     def loss(outputs: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
         taught = judge(inputs)
         theirs = shown.read(taught)
-        hard = functional.cross_entropy(outputs, targets)
-        soft = temperature**2 * divergence(outputs, taught, temperature)
-        total = labels_weight * hard + distribution_weight * soft
+        hard = labels(outputs, inputs, targets)
+        soft = temperature**2 * divergence(outputs, taught, targets, temperature)
+        told = labels_weight * hard + distribution_weight * soft
         if not learns(student):
-            return total
-        return total + weight * matching(looked.read(outputs), theirs, looked.known)
+            return told
+        return told + weight * matching(looked.read(outputs), theirs, looked.known)
 
     return loss
 
@@ -221,11 +224,12 @@ class Tap:
         return Tap, ()
 
 
-def divergence(outputs: Tensor, taught: Tensor, temperature: float) -> Tensor:
-    """Return KL(softmax(taught/T) || softmax(outputs/T)), the mean over the batch."""
+def divergence(outputs: Tensor, taught: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    """Return KL(softmax(taught/T) || softmax(outputs/T)), the mean over the targets."""
     student = (outputs / temperature).log_softmax(1)
     teacher = (taught / temperature).log_softmax(1)
-    return functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
+    values = functional.kl_div(student, teacher, reduction="none", log_target=True)
+    return total(values, targets) / count(targets)
 
 
 def attention_map(features: Tensor) -> Tensor:

@@ -140,7 +140,7 @@ def test_glorot(build):
     ("kernel", "stride", "padding", "bias"), [(3, 1, 1, False), (5, 2, 2, True), (1, 2, 0, False)]
 )
 def test_conv_layer(weights, pad_value, kernel, stride, padding, bias):
-    """It is a convolution whose inputs are surrounded by a ring of the given value."""
+    """It is a convolution whose inputs are padded with the given value."""
     layer = conv_layer(
         *(2, 4, kernel, weights), stride=stride, padding=padding, pad_value=pad_value, bias=bias
     )
@@ -158,12 +158,12 @@ def test_conv_layer(weights, pad_value, kernel, stride, padding, bias):
 
 
 def test_numbered_convolution():
-    """The ring has a name of its own; around the network's inputs it always holds zeros."""
+    """Padding has a name of its own; that of the network's inputs is always zeros."""
     given = {"padding": 2, "pad_value": -1}
     layers = dict(convolution(7, 2, 4, 5, **given, bias=True))
 
-    assert ["ring7", "conv7"] == list(layers)
-    assert ((2, 2, 2, 2), -1) == (layers["ring7"].padding, layers["ring7"].value)
+    assert ["padding7", "conv7"] == list(layers)
+    assert ((2, 2, 2, 2), -1) == (layers["padding7"].padding, layers["padding7"].value)
     assert (0, 0) == layers["conv7"].padding
     assert layers["conv7"].bias.eq(0).all()
     assert (2, 2) == dict(convolution(1, 2, 4, 5, **given))["conv1"].padding

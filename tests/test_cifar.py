@@ -138,7 +138,7 @@ def test_random_split(ten):
 
 def test_random_split_is_fixed():
     """The split of the whole is the same on every machine: here are its ends."""
-    rows = module._rows(TEN, 60_000, 10_000, "random", 45_000)
+    rows = module._rows(TEN, 60_000, 10_000, "random")
 
     assert [45_000, 5_000, 10_000] == [len(rows[name]) for name in SPLITS]
     assert {*range(50_000)} == {*rows["train"], *rows["validation"]}
@@ -156,6 +156,7 @@ def test_first_of_the_training_images(ten, validation):
     mean = whole.train.inputs[:9].double().mean(0)
 
     assert 9 == len(short.train)
+    assert ("", "trained on 9 of 43") == (whole.remark, short.remark)
     for name, count in zip(SPLITS, (9, 7, 10), strict=True):
         expected = getattr(whole, name).inputs[:count].double() - mean
         found = getattr(short, name).inputs.double()
@@ -260,6 +261,7 @@ def test_incomplete(ten):
     data = cifar10(preprocessing="unit", incomplete=True)
 
     assert "57 of 60 images" == data.remark
+    assert "57 of 60 images, trained on 40 of 41" == cifar10(incomplete=True, train=40).remark
     rows = [*range(8), *range(10, 43)], list(range(43, 50)), list(range(50, 59))
     check_splits(data, rows, marks[:, 0], pixels)
 
@@ -365,7 +367,8 @@ def test_real_cifar10():
 
     assert [2_000, 5_000] == [len(data.train), len(data.validation)]
     assert 9_900 < len(data.test) <= 10_000
-    assert data.remark in ("", "59,891 of 60,000 images")
+    lacking, _, trained = data.remark.rpartition("trained on 2,000 of 4")
+    assert (lacking, trained) in [("", "5,000"), ("59,891 of 60,000 images, ", "4,914")]
     assert [6, 9, 9, 4, 1] == data.train.targets[:5].tolist()
     assert [3, 8, 8, 0, 6] == data.test.targets[:5].tolist()
     mean = data.validation.inputs.mean((0, 2, 3))

@@ -8,6 +8,7 @@ import os
 import struct
 import subprocess
 import sys
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -15,8 +16,10 @@ import torch
 
 from bnnbench.downloads import Source, verify
 from bnnbench.errors import DataError
+from bnnbench_plugins import preprocessing as shared
 from bnnbench_plugins.datasets import mnist as module
 from bnnbench_plugins.datasets.digits import digits
+from bnnbench_plugins.datasets.family import Preprocessing
 from bnnbench_plugins.datasets.mnist import (
     FASHION,
     KUZUSHIJI,
@@ -59,6 +62,7 @@ def packed(arrays):
 def small(packed, tmp_path, monkeypatch):
     """A data set of our own in the place of each of the family, with its own checksums."""
     monkeypatch.setenv("BNNBENCH_DATA", str(tmp_path))
+    monkeypatch.setenv("BNNBENCH_CACHE", str(tmp_path / "cache"))
     md5s = {name: hashlib.md5(c, usedforsecurity=False).hexdigest() for name, c in packed.items()}
     for owner, source in (("SOURCE", SOURCE), ("FASHION", FASHION), ("KUZUSHIJI", KUZUSHIJI)):
         (tmp_path / source.name).mkdir()
@@ -74,7 +78,7 @@ def test_splits_of_mnist(small, arrays):
 
     assert [TRAIN, VALIDATION, TEST] == [len(getattr(data, name).targets) for name in SPLITS]
     assert (1, 28, 28) == data.shape
-    assert (10, False) == (data.classes, data.synthetic)
+    assert (10, False, "") == (data.classes, data.synthetic, data.remark)
     assert {torch.float32} == {getattr(data, name).inputs.dtype for name in SPLITS}
     assert {torch.int64} == {getattr(data, name).targets.dtype for name in SPLITS}
     assert data.train.targets.tolist() == [i % 10 for i in range(TRAIN)]
@@ -117,7 +121,7 @@ def test_scalar_centered_mnist(small, arrays):
     assert abs(centered.train.inputs.double().mean().item()) < 1e-7
 
 
-@pytest.mark.parametrize("preprocessing", ["unit", "signed", "centered", "scalar-centered"])
+@pytest.mark.parametrize("preprocessing", get_args(Preprocessing))
 def test_short_mnist(small, preprocessing):
     """A short study trains on the first so many, and what is fitted is fitted to them alone."""
     whole, short = mnist(), mnist(train=5, preprocessing=preprocessing)
@@ -127,11 +131,33 @@ def test_short_mnist(small, preprocessing):
         "signed": lambda x: 2 * x - 1,
         "centered": lambda x: x - inputs.mean(0),
         "scalar-centered": lambda x: x - inputs.mean(),
+        "standardized": lambda x: (x - inputs.mean()) / inputs.std(correction=0),
     }[preprocessing]
 
+    assert "trained on 5 of 12" == short.remark
     assert short.train.targets.equal(whole.train.targets[:5])
     for found, given in ((short.train, inputs), (short.validation, whole.validation.inputs)):
-        torch.testing.assert_close(found.inputs, law(given), atol=1e-6, rtol=0)
+        torch.testing.assert_close(found.inputs, law(given), atol=3e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("part", "split"), [("train", "validation"), ("t10k", "test")])
+def test_the_cache_knows_the_files(small, arrays, part, split, monkeypatch):
+    """Other files are never answered with what was made of the old ones."""
+    before = getattr(mnist(preprocessing="centered"), split).inputs.clone()
+    name = f"{part}-images-idx3-ubyte.gz"
+    content = idx(255 - arrays[name])
+    (small / name).write_bytes(content)
+    md5s = {**module.SOURCE.files, name: hashlib.md5(content, usedforsecurity=False).hexdigest()}
+    monkeypatch.setattr(module, "SOURCE", Source("mnist", (), md5s, 0))
+
+    after = getattr(mnist(preprocessing="centered"), split).inputs
+
+    assert not after.equal(before)
+
+
+def test_preprocessings_of_mnist():
+    """Each that MNIST may have is one of those that all data sets share."""
+    assert {*get_args(Preprocessing)} <= {*get_args(shared.Preprocessing)}
 
 
 @pytest.mark.parametrize("factory", [fashion_mnist, kmnist])
@@ -155,15 +181,21 @@ def test_each_of_the_family_has_files_of_its_own(small):
 
 @pytest.mark.parametrize(
     ("preprocessing", "black"),
-    [("unit", 0.0), ("signed", -1.0), ("centered", 0.0), ("scalar-centered", None)],
+    [
+        ("unit", 0.0),
+        ("signed", -1.0),
+        ("centered", 0.0),
+        ("scalar-centered", lambda images: -images.mean()),
+        ("standardized", lambda images: -images.mean() / images.std()),
+    ],
 )
 def test_augmented_fashion_mnist(small, arrays, preprocessing, black):
     """Training images alone are changed; what comes in from outside is black, or no news."""
     data = fashion_mnist(preprocessing=preprocessing, augmentation="crop-flip")
     assert [True, False, False] == [getattr(data, n).augmentation is not None for n in SPLITS]
     assert fashion_mnist().train.augmentation is None
-    if black is None:
-        black = -arrays["train-images-idx3-ubyte.gz"][:TRAIN].astype(float).mean() / 255
+    if callable(black):
+        black = black(arrays["train-images-idx3-ubyte.gz"][:TRAIN].astype(float) / 255)
     inputs = torch.full((64, 1, 28, 28), 9.0)
 
     changed, _ = data.train.augmentation(inputs, torch.zeros(64), torch.Generator().manual_seed(0))

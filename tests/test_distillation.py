@@ -15,6 +15,7 @@ from torch import nn
 from bnnbench.errors import UsageError
 from bnnbench.interfaces import Dataset, Split
 from bnnbench.layers import BinaryLinear
+from bnnbench.metrics import UNLABELLED
 from bnnbench.spaces import hyperparameters
 from bnnbench.training import Settings, train
 from bnnbench_plugins.distillation import Tap, Taps, Teacher, attention, distribution, hinton
@@ -51,6 +52,15 @@ def network(channels=3, seed=0):
     return model.double()
 
 
+def pixel_network(channels, seed):
+    """A convolution, and outputs for each pixel."""
+    torch.manual_seed(seed)
+    model = nn.Sequential()
+    model.add_module("conv1", nn.Conv2d(1, channels, 3, padding=1))
+    model.add_module("conv2", nn.Conv2d(channels, CLASSES, 1))
+    return model.double()
+
+
 def batch(seed=0, size=BATCH):
     generator = torch.Generator().manual_seed(seed)
     inputs = torch.randn(size, 1, 6, 6, generator=generator, dtype=torch.float64)
@@ -62,6 +72,21 @@ def drawn(seed):
     generator = torch.Generator().manual_seed(seed)
     z = 3 * torch.randn(2, BATCH, CLASSES, generator=generator, dtype=torch.float64)
     return z[0].requires_grad_(), z[1], torch.randint(CLASSES, (BATCH,), generator=generator)
+
+
+def drawn_pixels(seed, share=0.3):
+    """Outputs of student and teacher for each pixel, and classes that some pixels lack."""
+    generator = torch.Generator().manual_seed(seed)
+    z = 3 * torch.randn(2, 2, CLASSES, 5, 3, generator=generator, dtype=torch.float64)
+    targets = torch.randint(CLASSES, (2, 5, 3), generator=generator)
+    lacking = torch.rand(2, 5, 3, generator=generator) < share
+    return z[0].requires_grad_(), z[1], targets.masked_fill(lacking, UNLABELLED)
+
+
+def rows(targets, *many):
+    """The rows of outputs, and the classes, of the pixels that have a class; in plain floats."""
+    known = targets != UNLABELLED
+    return [*(outputs.movedim(1, -1)[known].tolist() for outputs in many), targets[known].tolist()]
 
 
 def volumes(model, layer, inputs):
@@ -98,6 +123,72 @@ def test_distribution_has_no_labels():
     assert loss(student, student, targets) == loss(student, student, (targets + 1) % CLASSES)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.3])
+@pytest.mark.parametrize("seed", range(3))
+def test_distribution_of_pixels(seed, share):
+    """On a segmentation it is the mean over the pixels that have a class, its gradient too."""
+    student, teacher, targets = drawn_pixels(seed, share)
+
+    value = distribution(teacher=Fixed(teacher))(student, student, targets)
+    value.backward()
+
+    *plain, _ = rows(targets, student, teacher)
+    close(rule.distribution(*plain), value)
+    *gradient, _ = rows(targets, student.grad)
+    close(rule.distribution_gradient(*plain), torch.tensor(gradient[0], dtype=torch.float64))
+    assert student.grad.movedim(1, -1)[targets == UNLABELLED].eq(0).all()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+def test_hinton_of_pixels(weight, share):
+    """On a segmentation labels and teacher are means over the same pixels."""
+    student, teacher, targets = drawn_pixels(0, share)
+    hyper = {"weight": weight, "temperature": 3.0}
+
+    value = hinton(teacher=Fixed(teacher), **hyper)(student, student, targets)
+    value.backward()
+
+    plain = rows(targets, student, teacher)
+    close(rule.hinton(*plain, **hyper), value)
+    *gradient, _ = rows(targets, student.grad)
+    found = torch.tensor(gradient[0], dtype=torch.float64)
+    close(rule.hinton_gradient(*plain, **hyper), found)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_attention_of_pixels(share):
+    """On a segmentation labels and teacher are means over pixels, the maps over all places."""
+    student, teacher = pixel_network(3, 0), pixel_network(5, 1)
+    inputs, _ = batch(size=2)
+    _, _, targets = drawn_pixels(0, share)
+    targets = nn.functional.pad(targets, (3, 0, 1, 0), value=2)
+    hyper = {"distribution_weight": 2.0, "labels_weight": 0.5, "temperature": 3.0}
+    loss = attention(teacher=teacher, student=student, layers=("conv1",), weight=7.0, **hyper)
+
+    outputs = student(inputs)
+    value = loss(outputs, inputs, targets)
+
+    mine, theirs, classes = rows(targets, outputs, teacher(inputs))
+    expected = 0.5 * rule.labels(mine, classes) + 2.0 * 9 * rule.divergence(mine, theirs, 3.0)
+    maps = (volumes(model, "conv1", inputs) for model in (student, teacher))
+    close(expected + 7.0 * rule.matching(*maps), value)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_no_label_at_all(number):
+    """Where no pixel has a class there is nothing to learn but where to look."""
+    student, teacher = pixel_network(3, 0), pixel_network(3, 1)
+    inputs, _ = batch(size=2)
+    loss = all_losses(student, teacher, ("conv1",), 0.0)[number]
+
+    value = loss(student(inputs), inputs, torch.full((2, 6, 6), UNLABELLED))
+    value.backward()
+
+    assert 0 == value
+    assert all(p.grad.eq(0).all() for p in student.parameters())
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
@@ -116,9 +207,9 @@ def test_hinton(seed, weight, temperature):
 
 def test_a_sure_teacher_is_a_label():
     """With a confident teacher the gradient is about that of the cross-entropy with labels."""
-    student, teacher, _ = drawn(1)
+    student, teacher, targets = drawn(1)
 
-    distribution(teacher=Fixed(100 * teacher))(student, student, None).backward()
+    distribution(teacher=Fixed(100 * teacher))(student, student, targets).backward()
 
     y = nn.functional.one_hot(teacher.argmax(1), CLASSES)
     assert ((student.softmax(1) - y) / BATCH).allclose(student.grad, atol=1e-3)
@@ -181,11 +272,11 @@ def test_a_map_of_zeros_stays_zeros():
     assert all(p.grad is None or p.grad.isfinite().all() for p in student.parameters())
 
 
-def all_losses(student, teacher):
+def all_losses(student, teacher, layers=LAYERS, weight=10.0):
     return [
         distribution(teacher=teacher),
         hinton(teacher=teacher),
-        attention(teacher=teacher, student=student, layers=LAYERS),
+        attention(teacher=teacher, student=student, layers=layers, weight=weight),
     ]
 
 

@@ -17,7 +17,9 @@ def split(n=7, augmentation=None):
 
 
 def jitter(inputs, targets, generator):
-    return inputs + torch.rand(len(inputs), 1, 1, 1, generator=generator), targets
+    """Add less than 1 to each image, a number that a float holds beside any of them."""
+    shifts = torch.randint(2**16, (len(inputs), 1, 1, 1), generator=generator) / 2**16
+    return inputs + shifts, targets
 
 
 def joined(batches):
@@ -100,10 +102,11 @@ def test_training_augments_each_epoch_anew():
 
     list(training(seen))
 
-    first, second = torch.cat(seen[:3]), torch.cat(seen[3:6])
+    first, second, third = (torch.cat(seen[start : start + 3]) for start in (0, 3, 6))
     assert [4] * 9 == [len(inputs) for inputs in seen]
     assert first.floor().flatten(1).unique(dim=0).equal(split(12).inputs.flatten(1))
-    assert not (first % 1).sort(0).values.equal((second % 1).sort(0).values)
+    shifts = [(epoch % 1)[:, 0, 0, 0].tolist() for epoch in (first, second, third)]
+    assert 36 == len({shift for epoch in shifts for shift in epoch})
 
 
 def test_resumed_training_sees_the_same_images():

@@ -204,6 +204,20 @@ def test_decoded_smaller(tmp_path, size, side):
     assert np.abs(found - wanted).mean() < 0.006
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_decoded_no_smaller_than_the_short_side(tmp_path, turned):
+    """A long box is decoded so large that its short side keeps what the square can show."""
+    stripes = np.tile(np.repeat([40, 215], 4).astype(np.uint8), 8)  # of 4 pixels, in 64
+    values = np.repeat(stripes[:, None], 512, 1)
+    Image.fromarray(values.T if turned else values).save(tmp_path / "long.JPEG", quality=95)
+    photograph = stream.read_photograph(tmp_path / "long.JPEG")
+
+    found = stream.square(photograph, photograph.whole, 32)[..., 0].astype(float)
+
+    across = found.T if turned else found
+    assert np.abs(across - stripes[::2, None]).max() < 40
+
+
 @pytest.mark.parametrize("width", [333, 401])
 def test_place_in_a_smaller_jpeg(tmp_path, width):
     """Also at 1/8 of its size a box lies where its pixels do: a slope has the right mean there."""
@@ -358,6 +372,27 @@ def test_only_some_batches_ahead(place, monkeypatch):
     batches.close()
 
 
+def test_decoding_goes_on_meanwhile(place, monkeypatch):
+    """While a batch is used the next ones are decoded, without being asked for."""
+    decoded, square = [0], stream.square
+
+    def counted(*args):
+        made = square(*args)
+        decoded[0] += 1
+        return made
+
+    monkeypatch.setattr(stream, "square", counted)
+    monkeypatch.setattr(stream, "threads", lambda: 1)
+    batches = small().train.batches(5, torch.arange(10).repeat(20))
+    for taken in range(1, 5):
+        next(batches)
+        due, until = 5 * (taken + stream.AHEAD), time.monotonic() + 20
+        while decoded[0] < due and time.monotonic() < until:
+            time.sleep(0.005)
+        assert due == decoded[0]
+    batches.close()
+
+
 def test_memory_is_flat(place):
     """However many batches are read, there is memory for a few of them only."""
     data, order = small(size=64).train, torch.arange(10).repeat(40)
@@ -427,12 +462,14 @@ def test_first_of_classes_and_of_train(place):
 
 def test_remarks(place, monkeypatch):
     """What is not the published set is remarked, what is has no remark."""
-    assert "3 of 1,000 classes" == small().remark
+    assert "3 of 1,000 classes" == small().remark == small(train=12).remark
+    assert "3 of 1,000 classes, trained on 11 of 12" == small(train=11).remark
     monkeypatch.setattr(module, "CLASSES", 3)
     assert "18 of 1,281,167 and 7 of 50,000 images" == small().remark
     monkeypatch.setattr(module, "TRAIN", 18)
     monkeypatch.setattr(module, "TEST", 7)
     assert "" == small().remark
+    assert "trained on 1 of 12" == small(train=1).remark
 
 
 def test_published_numbers():

@@ -45,21 +45,21 @@ def multipliers(model):
 
 
 def seen(model, x):
-    """What each convolution and dense layer is given, before any ring, and what it returns."""
-    found, ring = {}, {}
+    """What each convolution and dense layer is given, before any padding, and what it returns."""
+    found, padded = {}, {}
 
-    def keep_ring(module, inputs, output):
-        ring["inputs"] = inputs[0]
+    def keep_padded(module, inputs, output):
+        padded["inputs"] = inputs[0]
 
     def keep(name):
         def hook(module, inputs, output):
-            found[name] = (ring.pop("inputs", inputs[0]), output)
+            found[name] = (padded.pop("inputs", inputs[0]), output)
 
         return hook
 
     for name, module in model.named_modules():
         if isinstance(module, nn.ConstantPad2d):
-            module.register_forward_hook(keep_ring)
+            module.register_forward_hook(keep_padded)
         elif isinstance(module, nn.Conv2d | nn.Linear):
             module.register_forward_hook(keep(name))
     model(x)
@@ -69,7 +69,7 @@ def seen(model, x):
 @pytest.mark.parametrize("name", BINARYNETS)
 @pytest.mark.parametrize(("end", "layer"), [("first", "conv1"), ("last", "dense9")])
 def test_choices_of_named_binarynets(name, end, layer):
-    """What may be chosen reaches the network: activation, dropout, either end, rings."""
+    """What may be chosen reaches the network: activation, dropout, either end, padding."""
     chosen = {"activation": "quadratic", "dropout": 0.25, "pad_value": -1, end: "real"}
     with torch.device("meta"):
         model = BINARYNETS[name](shape=CIFAR, classes=10, **chosen)
@@ -77,7 +77,8 @@ def test_choices_of_named_binarynets(name, end, layer):
     assert [0.25] * 8 == [m.p for m in model.modules() if isinstance(m, nn.Dropout)]
     assert 8 == sum(n.startswith("quadratic") for n in order(model))
     assert {layer} == {*multipliers(model)} - {*binary_layers(model)}
-    assert [-1] * 5 == [m.value for n, m in model.named_children() if n.startswith("ring")]
+    padding = [m for n, m in model.named_children() if n.startswith("padding")]
+    assert [-1] * 5 == [m.value for m in padding]
 
 
 @pytest.mark.parametrize("name", SMALL)

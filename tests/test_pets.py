@@ -18,6 +18,7 @@ from PIL import Image
 from bnnbench.archives import unpack
 from bnnbench.downloads import folder
 from bnnbench.errors import DataError
+from bnnbench_plugins import cache
 from bnnbench_plugins.datasets import pets as module
 from bnnbench_plugins.datasets.pets import SOURCE, oxford_iiit_pet
 
@@ -172,6 +173,7 @@ def test_first_of_train(place):
 
     assert short.train.inputs.equal(whole.train.inputs[:5])
     assert short.train.targets.equal(whole.train.targets[:5])
+    assert ("", "trained on 5 of 18") == (whole.remark, short.remark)
     pixels = short.train.inputs.double().transpose(0, 1).flatten(1)
     mean, sd = pixels.mean(1).view(3, 1, 1), pixels.std(1, correction=0).view(3, 1, 1)
     wanted = (whole.test.inputs.double() - mean) / sd
@@ -190,6 +192,23 @@ def test_kept(place, monkeypatch):
     path.write_bytes(path.read_bytes() + b"\0")
     with pytest.raises(TypeError):
         small()
+
+
+def test_space_that_is_asked_for(place, monkeypatch):
+    """As much space must be left as the squares and their trimaps take."""
+    sizes, kept = [], cache.kept
+
+    def noted(identity, size, make):
+        sizes.append(size)
+        found = kept(identity, size, make)
+        sizes.append(sum(array.nbytes for array in found.arrays.values()))
+        return found
+
+    monkeypatch.setattr(cache, "kept", noted)
+
+    small()
+
+    assert 31 * 32 * 32 * (3 + 8) == sizes[0] == sizes[1]
 
 
 def test_any_number_of_threads(place, tmp_path, monkeypatch):
@@ -241,6 +260,19 @@ def test_wrong_lists(place, change, law):
     refused(rf"trainval\.txt must have [^\n]*{law}")
 
 
+@pytest.mark.parametrize("incomplete", [True, False])
+def test_lists_that_overlap(place, incomplete):
+    """A photograph that would be trained on and tested on is named."""
+    path = place / "annotations" / "test.txt"
+    path.write_text(path.read_text().replace("Abyssinian_104 ", "great_pyrenees_3 "))
+
+    refused(
+        r"test\.txt must have no name of trainval\.txt, got great_pyrenees_3; run: bnnbench data"
+        r" fetch oxford-iiit-pet$",
+        incomplete=incomplete,
+    )
+
+
 def png(array, mode=None):
     file = io.BytesIO()
     Image.fromarray(np.uint8(array), mode).save(file, "PNG")
@@ -282,6 +314,7 @@ def test_incomplete_with_lists(place):
     data = small(incomplete=True)
 
     assert "28 of 31 images" == data.remark
+    assert "28 of 31 images, trained on 15 of 16" == small(incomplete=True, train=15).remark
     left = [name for name in NAMES["trainval"] if name not in ("Abyssinian_3", "Abyssinian_4")]
     assert left[4::5] == split_names(data.validation, place, ALL)
     assert NAMES["test"][1:] == split_names(data.test, place, ALL)

@@ -166,7 +166,17 @@ def test_centered():
     assert np.allclose(expected, found, rtol=0, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["centered", "standardized"])
+def test_scalar_centered():
+    """All pixels of all channels lose one mean, that of the training images."""
+    array, others = images(n=50), images(seed=1)
+    expected = others / 255 - array.mean(dtype=np.float64) / 255
+
+    found = fitted("scalar-centered", array, size=7)(others)
+
+    assert np.allclose(expected, found, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["centered", "scalar-centered", "standardized"])
 def test_sums_are_exact(name):
     """However the training images are divided into chunks, the bits are the same."""
     array = images(n=50)

@@ -16,8 +16,8 @@ import torch
 
 from bnnbench.downloads import Source, verify
 from bnnbench.errors import DataError
+from bnnbench_plugins import cache
 from bnnbench_plugins.datasets import svhn as module
-from bnnbench_plugins.datasets import unpacked
 from bnnbench_plugins.datasets.svhn import SOURCE, svhn
 
 SPLITS = ("train", "validation", "test")
@@ -151,6 +151,8 @@ def test_first_of_train(put, contents):
     assert short.train.inputs.equal(whole.train.inputs[:20])
     assert short.train.targets.equal(whole.train.targets[:20])
     assert short.validation.inputs.equal(whole.validation.inputs)
+    assert ("", "trained on 20 of 168") == (whole.remark, short.remark)
+    assert "trained on 61" not in svhn(preprocessing="unit", split="train-only", train=61).remark
     pixels = short.train.inputs.double().transpose(0, 1).flatten(1)
     mean, sd = pixels.mean(1).view(3, 1, 1), pixels.std(1, correction=0).view(3, 1, 1)
     wanted = (whole.test.inputs.double() - mean) / sd
@@ -309,10 +311,29 @@ def test_full_disk(put, contents, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(unpacked.os, "fsync", fail)
+    monkeypatch.setattr(cache.os, "fsync", fail)
     with pytest.raises(DataError, match=r"No space left on device; set BNNBENCH_CACHE") as raised:
         svhn(preprocessing="unit")
     assert "\n" not in str(raised.value)
+
+
+def test_space_that_is_asked_for(put, contents, monkeypatch):
+    """As much space must be left as the bytes and labels of a file take."""
+    put(contents)
+    asked = {}
+
+    def noted(identity, size, make):
+        found = kept(identity, size, make)
+        asked[size] = sum(array.nbytes for array in found.arrays.values())
+        return found
+
+    kept = cache.kept
+    monkeypatch.setattr(cache, "kept", noted)
+
+    svhn(preprocessing="unit")
+
+    assert 3 == len(asked)
+    assert [*asked] == [*asked.values()]
 
 
 def test_source_of_svhn():
@@ -334,7 +355,7 @@ def test_memory(place, tmp_path, monkeypatch):
     (place / "train_32x32.mat").write_bytes(mat(content))
 
     tracemalloc.start()
-    module._unpack(place / "train_32x32.mat", 10_000, tmp_path)
+    module._unpack(place / "train_32x32.mat", 10_000, cache.Draft(tmp_path))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 

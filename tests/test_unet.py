@@ -28,17 +28,26 @@ def test_order():
     parts = {name: order(part) for name, part in model.named_children()}
 
     assert parts == {
-        "contract1": ["conv1", "norm1", "sign1", "ring2", "conv2"],
+        "contract1": ["conv1", "norm1", "sign1", "padding2", "conv2"],
         "skip1": ["norm2", "sign2"],
         "pool1": ["pool2", "norm2", "sign2"],
-        "contract2": ["ring3", "conv3", "norm3", "sign3", "ring4", "conv4"],
+        "contract2": ["padding3", "conv3", "norm3", "sign3", "padding4", "conv4"],
         "skip2": ["norm4", "sign4"],
         "pool2": ["pool4", "norm4", "sign4"],
-        "bottom": ["ring5", "conv5", "norm5", "sign5", "ring6", "conv6", "norm6", "sign6"],
+        "bottom": ["padding5", "conv5", "norm5", "sign5", "padding6", "conv6", "norm6", "sign6"],
         "enlarge2": ["conv7", "shuffle7", "norm7", "sign7"],
-        "expand2": ["ring8", "conv8", "norm8", "sign8", "ring9", "conv9", "norm9", "sign9"],
+        "expand2": ["padding8", "conv8", "norm8", "sign8", "padding9", "conv9", "norm9", "sign9"],
         "enlarge1": ["conv10", "shuffle10", "norm10", "sign10"],
-        "expand1": ["ring11", "conv11", "norm11", "sign11", "ring12", "conv12", "norm12", "sign12"],
+        "expand1": [
+            "padding11",
+            "conv11",
+            "norm11",
+            "sign11",
+            "padding12",
+            "conv12",
+            "norm12",
+            "sign12",
+        ],
         "output": ["conv13"],
     }
 

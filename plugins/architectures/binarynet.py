@@ -69,8 +69,8 @@ def binarynet(
         bn_momentum: weight of the new batch in the running statistics (0.1).
         bn_eps: added to the variance (1e-4).
         bn_scale: whether the normalization learns a scale, gamma (Bop's does not).
-        padding: every convolution pads by a ring ("same"), or all but the first.
-        pad_value: what the rings around hidden layers' activations hold; zeros, as in the published
+        padding: every convolution pads its inputs ("same"), or all but the first.
+        pad_value: what the padding of hidden layers' activations holds; zeros, as in the published
             codes, give binary activations a third value.
 
     Raises:
@@ -116,7 +116,7 @@ def bc_vgg(
         dropout: share of the hidden units dropped, after each activation (0).
         first: whether the first layer's weights are binary (they are).
         last: whether the output layer's weights are binary (they are).
-        pad_value: what the rings around hidden layers' activations hold (0).
+        pad_value: what the padding of hidden layers' activations holds (0).
 
     Raises:
         UsageError: the input is not an image of 8 x 8 or more.
@@ -151,7 +151,7 @@ def bc_vgg_svhn(
         dropout: share of the hidden units dropped, after each activation (0).
         first: whether the first layer's weights are binary (they are).
         last: whether the output layer's weights are binary (they are).
-        pad_value: what the rings around hidden layers' activations hold (0).
+        pad_value: what the padding of hidden layers' activations holds (0).
 
     Raises:
         UsageError: the input is not an image of 8 x 8 or more.
@@ -188,7 +188,7 @@ def bop_binarynet(
             reproduction tried 0.25, which cost it accuracy).
         first: whether the first layer's weights are binary (they are).
         last: whether the output layer's weights are binary (they are).
-        pad_value: what the rings around hidden layers' activations hold (0).
+        pad_value: what the padding of hidden layers' activations holds (0).
 
     Raises:
         UsageError: the input is not an image of 10 x 10 or more.

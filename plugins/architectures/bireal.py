@@ -77,7 +77,7 @@ def bireal18(
         last: whether the output layer's weights are binary (they are real).
         stem: "imagenet" reduces the sides to a quarter before the first stage (published), "cifar"
             leaves them: for images of up to 64 x 64.
-        pad_value: what the rings around binary activations hold (0, a third value).
+        pad_value: what the padding of binary activations holds (0, a third value).
         bn_momentum: weight of the new batch in the running statistics (0.1).
         bn_eps: added to the variance (1e-5).
         init: of the weights; Glorot's uniform, or the code's, by which every sign begins as +1.
@@ -121,7 +121,7 @@ def bireal20(
         activation: before each binary convolution ("quadratic"; IR-Net's own is "ede").
         first: whether the first convolution's weights are binary (they are real).
         last: whether the output layer's weights are binary (they are real).
-        pad_value: what the rings around binary activations hold (0, a third value).
+        pad_value: what the padding of binary activations holds (0, a third value).
         bn_momentum: weight of the new batch in the running statistics (0.1).
         bn_eps: added to the variance (1e-5).
         init: of the weights; He's normal (IR-Net's), or Glorot's uniform.

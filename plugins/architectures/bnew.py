@@ -77,7 +77,7 @@ def bnew_small(
         activation: before each binary convolution ("rsign").
         first: whether the first convolution's weights are binary (they are real).
         last: whether the output layer's weights are binary (they are real).
-        pad_value: what the rings around binary activations hold (0, a third value).
+        pad_value: what the padding of binary activations holds (0, a third value).
         bn_momentum: weight of the new batch in the running statistics (0.1).
         bn_eps: added to the variance (1e-5).
         init: of the weights; torch's own (the code's), or Glorot's uniform.

@@ -76,7 +76,7 @@ def binarydensenet28(
         last: whether the output layer's weights are binary (they are real).
         stem: "imagenet" reduces the sides to a quarter before the first block (published), "cifar"
             leaves them: for images of up to 64 x 64.
-        pad_value: what the rings around binary activations hold (0, a third value).
+        pad_value: what the padding of binary activations holds (0, a third value).
         bn_momentum: weight of the new batch in the running statistics (0.1).
         bn_eps: added to the variance (1e-5).
 

@@ -59,7 +59,7 @@ def nin(
         last: whether the output layer's weights are binary (they are real).
         bn_momentum: weight of the new batch in the running statistics (0.1).
         bn_eps: added to the variance (1e-4).
-        pad_value: what the rings around hidden layers' activations hold (0).
+        pad_value: what the padding of hidden layers' activations holds (0).
 
     Raises:
         UsageError: the input is not an image.

@@ -97,7 +97,7 @@ def resnet18(
         last: whether the output layer's weights and bias are binary (they are).
         shortcut: whether the weights of the shortcuts' convolutions are binary (they are).
         stem_stride: of the first convolution (1; for Tiny ImageNet 2).
-        pad_value: what the rings around hidden layers' activations hold (0).
+        pad_value: what the padding of hidden layers' activations holds (0).
         bn_momentum: weight of the new batch in the running statistics (0.1).
         bn_eps: added to the variance (1e-5).
 
@@ -161,7 +161,7 @@ def wrn22(
         first: whether the first convolution's weights are binary (they are real).
         last: whether the output layer's weights are binary (they are real).
         shortcut: whether the weights of the shortcuts' convolutions are binary (they are real).
-        pad_value: what the rings around hidden layers' activations hold (0).
+        pad_value: what the padding of hidden layers' activations holds (0).
         bn_momentum: weight of the new batch in the running statistics (0.1).
         bn_eps: added to the variance (1e-5).
         init: of the weights; He's normal by fan-out (the code's), or Glorot's uniform.

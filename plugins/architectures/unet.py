@@ -64,8 +64,8 @@ class Hidden:
         self, number: int, inputs: int, filters: int, weights: Weights = "binary"
     ) -> Named:
         """Yield the named layers of a padded 3 x 3 convolution."""
-        ring = self.pad_value
-        yield from convolution(number, inputs, filters, 3, weights, padding=1, pad_value=ring)
+        value = self.pad_value
+        yield from convolution(number, inputs, filters, 3, weights, padding=1, pad_value=value)
 
     def activate(self, number: int, filters: int, dropout: float = 0.0) -> Named:
         """Yield the named layers that follow convolution ``number``."""
@@ -137,7 +137,7 @@ def unet(
         last: whether the output convolution's weights are binary.
         bn_momentum: weight of the new batch in the running statistics (torch's 0.1).
         bn_eps: added to the variance (torch's 1e-5).
-        pad_value: what the rings around hidden layers' activations hold; zeros give binary
+        pad_value: what the padding of hidden layers' activations holds; zeros give binary
             activations a third value.
 
     Raises:

@@ -79,7 +79,7 @@ def vgg_small(
         last: whether the output layer's weights are binary (they are real).
         bn_momentum: weight of the new batch in the running statistics (0.1).
         bn_eps: added to the variance (1e-5).
-        pad_value: what the rings around hidden layers' activations hold (0).
+        pad_value: what the padding of hidden layers' activations holds (0).
 
     Raises:
         UsageError: the input is not an image of 8 x 8 or more.
@@ -165,7 +165,7 @@ def vgg16(
         last: whether the output layer's weights and biases are binary (they are).
         bn_momentum: weight of the new batch in the running statistics (0.1).
         bn_eps: added to the variance (1e-5).
-        pad_value: what the rings around hidden layers' activations hold (0).
+        pad_value: what the padding of hidden layers' activations holds (0).
 
     Raises:
         UsageError: the input is not an image of 32 x 32 or more.

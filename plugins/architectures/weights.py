@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Weights = Literal["binary", "real"]
-PadValue = Literal[-1, 0, 1]  #: what the ring around a convolution's inputs holds
+PadValue = Literal[-1, 0, 1]  #: what the padding of a convolution's inputs holds
 Whole = Annotated[int, Ge(1)]
 
 
@@ -46,16 +46,16 @@ def conv_layer(
     pad_value: PadValue = 0,
     bias: bool = False,
 ) -> nn.Module:
-    """Return a square convolution from Glorot's uniform, with the ring around its inputs.
+    """Return a square convolution from Glorot's uniform, with the padding of its inputs.
 
-    It is the convolution itself where there is no ring or one of zeros, else a sequence of ``ring``
-    and ``conv``. The bias, where there is one, is real and 0 at first.
+    It is the convolution itself where there is no padding or one of zeros, else a sequence of
+    ``padding`` and ``conv``. The bias, where there is one, is real and 0 at first.
     """
     if not (padding and pad_value):
         return _conv_layer(inputs, outputs, kernel, weights, stride, padding, bias=bias)
-    ring = nn.ConstantPad2d(padding, pad_value)
+    pad = nn.ConstantPad2d(padding, pad_value)
     conv = _conv_layer(inputs, outputs, kernel, weights, stride, 0, bias=bias)
-    return nn.Sequential(OrderedDict(ring=ring, conv=conv))
+    return nn.Sequential(OrderedDict(padding=pad, conv=conv))
 
 
 def convolution(
@@ -69,13 +69,13 @@ def convolution(
     pad_value: PadValue = 0,
     bias: bool = False,
 ) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the named layers of convolution ``number`` of a plain stack: [ring], conv.
+    """Yield the named layers of convolution ``number`` of a plain stack: [padding], conv.
 
-    The ring is a layer of its own so that the convolution's name does not depend on what it holds.
-    The first convolution sees the network's inputs: its ring holds zeros whatever ``pad_value`` is.
+    Padding is a layer of its own so that the convolution's name does not depend on what it holds.
+    The first convolution sees the network's inputs: its padding is zeros whatever ``pad_value`` is.
     """
     if padding and pad_value and number > 1:
-        yield f"ring{number}", nn.ConstantPad2d(padding, pad_value)
+        yield f"padding{number}", nn.ConstantPad2d(padding, pad_value)
         padding = 0
     yield f"conv{number}", _conv_layer(inputs, outputs, kernel, weights, 1, padding, bias=bias)
 

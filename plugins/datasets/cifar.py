@@ -29,7 +29,7 @@ from annotated_types import Ge, Le
 from bnnbench.archives import Archive
 from bnnbench.downloads import Source, checksum_of, downloads, member_of
 from bnnbench.errors import DataError
-from bnnbench.interfaces import Dataset, Split
+from bnnbench.interfaces import Dataset
 from bnnbench_plugins.datasets.records import read_records
 
 if TYPE_CHECKING:
@@ -182,27 +182,20 @@ def _read(
     train: int,
     incomplete: bool,
 ) -> Dataset:
-    import torch
-
-    from bnnbench_plugins.augmentations import augmentation
     from bnnbench_plugins.datasets.images import Images
-    from bnnbench_plugins.prepared import prepare
+    from bnnbench_plugins.datasets.splits import dataset, remark
 
     arrays, targets = _files(layout, incomplete)
-    rows = _rows(layout, len(targets), len(arrays[-1]), validation, train)
-    prepared = prepare(
-        preprocessing,
+    rows = _rows(layout, len(targets), len(arrays[-1]), validation)
+    known, rows["train"] = len(rows["train"]), rows["train"][:train]
+    return dataset(
         {name: Images(arrays, chosen) for name, chosen in rows.items()},
+        {name: targets[chosen] for name, chosen in rows.items()},
         _key(layout, validation, train),
-    )
-    labels = {name: torch.from_numpy(targets[chosen]) for name, chosen in rows.items()}
-    change = augmentation(augment, prepared.fill)
-    return Dataset(
-        train=Split(prepared.inputs["train"], labels["train"], change),
-        validation=Split(prepared.inputs["validation"], labels["validation"]),
-        test=Split(prepared.inputs["test"], labels["test"]),
+        preprocessing,
+        augment,
         classes=layout.labels[-1],
-        remark=_remark(layout, len(targets)),
+        remark=remark(_lacking(layout, len(targets)), train=train, known=known),
     )
 
 
@@ -218,7 +211,7 @@ def _files(layout: Layout, incomplete: bool) -> tuple[list[NDArray[np.uint8]], N
 
 
 def _rows(
-    layout: Layout, total: int, test: int, validation: Validation, train: int
+    layout: Layout, total: int, test: int, validation: Validation
 ) -> dict[str, NDArray[np.int64]]:
     """The numbers of each split's images among all of them, of which the last are for testing."""
     import numpy as np
@@ -233,7 +226,7 @@ def _rows(
     if validation == "last":
         order = np.arange(rest)
     return {
-        "train": order[:-held][:train],
+        "train": order[:-held],
         "validation": order[-held:],
         "test": np.arange(rest, total),
     }
@@ -245,6 +238,6 @@ def _key(layout: Layout, validation: Validation, train: int) -> dict[str, Any]:
     return {"files": files, "held": layout.validation, "validation": validation, "train": train}
 
 
-def _remark(layout: Layout, found: int) -> str:
+def _lacking(layout: Layout, found: int) -> str:
     published = sum(map(sum, layout.files.values()))
     return "" if found == published else f"{found:,} of {published:,} images"

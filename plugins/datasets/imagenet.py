@@ -83,6 +83,7 @@ def imagenet(
         DataError: the folder is not there or not as it should be; a damaged image, at the latest
             when its batch is due.
     """
+    from bnnbench_plugins.datasets.splits import remark
     from bnnbench_plugins.datasets.stream import Stream
 
     names = _classes(folder(SOURCE))[:classes]
@@ -95,7 +96,11 @@ def imagenet(
         validation=look(*_in_turn([files[:validation] for files in known])),
         test=look(*_in_turn(test)),
         classes=len(names),
-        remark=_remark(len(names), sum(map(len, known)), sum(map(len, test))),
+        remark=remark(
+            _lacking(len(names), sum(map(len, known)), sum(map(len, test))),
+            train=train,
+            known=sum(map(len, rest)),
+        ),
     )
 
 
@@ -157,7 +162,7 @@ def _affine(preprocessing: Preprocessing) -> tuple[tuple[float, ...], tuple[floa
     return tuple((w - b) / 255 for b, w in zip(black, white, strict=True)), tuple(black)
 
 
-def _remark(classes: int, train: int, test: int) -> str:
+def _lacking(classes: int, train: int, test: int) -> str:
     if classes < CLASSES:
         return f"{classes} of {CLASSES:,} classes"
     if (train, test) != (TRAIN, TEST):

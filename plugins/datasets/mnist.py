@@ -79,7 +79,8 @@ def mnist(
         train: the first so many of the 50,000 training images, for short studies.
         preprocessing: "unit" is x/255, "signed" x/127.5 - 1, "centered" x/255 minus each pixel's
             mean over the training images (the published script means over all 60,000),
-            "scalar-centered" x/255 minus the one mean of all their pixels.
+            "scalar-centered" x/255 minus the one mean of all their pixels, "standardized" that by
+            their deviation.
 
     Raises:
         DataError: a file is missing or damaged.

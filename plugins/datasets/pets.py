@@ -34,15 +34,17 @@ from bnnbench.interfaces import Dataset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
+
+    from bnnbench_plugins.cache import Draft
 
 Preprocessing = Literal["signed", "unit", "standardized"]
 Augment = Literal["none", "flip"]
 Names = dict[str, list[str]]  #: of the photographs, by split
 
+VERSION = 1  #: to be raised when the same files come to be unpacked otherwise
 CLASSES = 3
 COUNTS = {"trainval": 3_680, "test": 3_669}
 FIFTH = 5  #: of trainval.txt, each so manieth line validates
@@ -98,12 +100,11 @@ def oxford_iiit_pet(
         DataError: a file is missing or damaged, or the cache cannot be written.
     """
     from bnnbench_plugins.datasets.images import Images
-    from bnnbench_plugins.datasets.splits import dataset
-    from bnnbench_plugins.datasets.unpacked import unpacked
+    from bnnbench_plugins.datasets.splits import dataset, remark
 
     names = _names(incomplete)
     key = _key(names, size)
-    arrays = unpacked(key, lambda place: _unpack(names, size, place))
+    arrays = _unpacked(names, size, key)
     counts = {name: len(chosen) for name, chosen in names.items()} | {"train": train}
     return dataset(
         {name: Images([arrays[f"{name}-images"][:n]]) for name, n in counts.items()},
@@ -113,7 +114,7 @@ def oxford_iiit_pet(
         augmentation,
         classes=CLASSES,
         task="segmentation",
-        remark=_remark(names),
+        remark=remark(_lacking(names), train=train, known=len(names["train"])),
     )
 
 
@@ -140,6 +141,12 @@ def _names(incomplete: bool) -> Names:
 def _listed() -> tuple[list[str], list[str]]:
     """The names in the publishers' two lists."""
     known, test = (_read_list(name) for name in COUNTS)
+    both = sorted({*known} & {*test})
+    if both:
+        raise DataError(
+            f"{folder(SOURCE) / LISTS['test']} must have no name of trainval.txt, got {both[0]};"
+            f" run: bnnbench data fetch {SOURCE.name}"
+        )
     return known, test
 
 
@@ -187,17 +194,24 @@ def _files(name: str) -> tuple[str, str]:
     return f"images/{name}.jpg", f"annotations/trimaps/{name}.png"
 
 
-def _unpack(names: Names, size: int, place: Path) -> None:
+def _unpacked(names: Names, size: int, key: dict[str, Any]) -> dict[str, NDArray[Any]]:
+    """Each split's "images" and "trimaps", made once, then kept."""
+    from bnnbench_plugins.cache import kept
+
+    identity = {"unpacked": key, "version": VERSION}
+    pixels = sum(map(len, names.values())) * size**2  # three bytes, and a class in eight
+    return kept(identity, 11 * pixels, lambda draft: _unpack(names, size, draft)).arrays
+
+
+def _unpack(names: Names, size: int, draft: Draft) -> None:
     """Write each split's images (n, 3, size, size) and trimaps (n, size, size), less one."""
     import numpy as np
-
-    from bnnbench_plugins.datasets.unpacked import write
 
     for split, chosen in names.items():
         n = len(chosen)
         images, trimaps = _each(_image, chosen, size), _each(_trimap, chosen, size)
-        write(place / f"{split}-images.npy", images, (n, 3, size, size), np.uint8)
-        write(place / f"{split}-trimaps.npy", trimaps, (n, size, size), np.int64)
+        draft.write(f"{split}-images", images, (n, 3, size, size), np.uint8)
+        draft.write(f"{split}-trimaps", trimaps, (n, size, size), np.int64)
 
 
 def _each(
@@ -234,6 +248,6 @@ def _trimap(name: str, size: int) -> NDArray[np.uint8]:
     return trimap - 1
 
 
-def _remark(names: Names) -> str:
+def _lacking(names: Names) -> str:
     found, published = sum(map(len, names.values())), sum(COUNTS.values())
     return "" if found == published else f"{found:,} of {published:,} images"

@@ -45,3 +45,15 @@ def dataset(
         for name in ("train", "validation", "test")
     )
     return Dataset(train, validation, test, **facts)
+
+
+def remark(*said: str, train: int, known: int) -> str:
+    """Return what sets the data apart: what is said, and that fewer than the known images train.
+
+    >>> remark("9 of 10 images", train=1_000, known=45_000)
+    '9 of 10 images, trained on 1,000 of 45,000'
+    >>> remark("", train=45_000, known=44_891)
+    ''
+    """
+    fewer = f"trained on {train:,} of {known:,}" if train < known else ""
+    return ", ".join(filter(None, (*said, fewer)))

@@ -26,6 +26,7 @@ departs from them: which images validate was drawn and not published. Here they 
 
 from __future__ import annotations
 
+import math
 from hashlib import sha256
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -43,10 +44,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from bnnbench_plugins.cache import Draft
+
 Preprocessing = Literal["signed", "unit", "centered", "standardized", "gcn-lcn", "gcn-lcn-red"]
 Partition = Literal["paper", "extra-validation", "train-only"]
 
 SHAPE = (3, 32, 32)
+VERSION = 1  #: to be raised when the same file comes to be unpacked otherwise
 STRETCH = 2_000  #: images that are unpacked at a time
 COUNTS = {"train": 73_257, "extra": 531_131, "test": 26_032}
 OF_TRAIN, OF_EXTRA = 400, 200  #: of each class, to validate in the paper's split
@@ -92,11 +96,12 @@ def svhn(
     import numpy as np
 
     from bnnbench_plugins.datasets.images import Images
-    from bnnbench_plugins.datasets.splits import dataset
+    from bnnbench_plugins.datasets.splits import dataset, remark
 
     names = ["train", "test"] if split == "train-only" else ["train", "extra", "test"]
     files = {name: _unpacked(name) for name in names}
-    rows = _rows(split, {name: file["labels"] for name, file in files.items()}, train)
+    rows = _rows(split, {name: file["labels"] for name, file in files.items()})
+    known, rows["train"] = len(rows["train"]), rows["train"][:train]
     images = [file["images"] for file in files.values()]
     labels = np.concatenate([file["labels"] for file in files.values()]).astype(np.int64)
     return dataset(
@@ -106,11 +111,12 @@ def svhn(
         preprocessing,
         augmentation,
         classes=10,
+        remark=remark(train=train, known=known),
     )
 
 
 def _rows(
-    split: Partition, labels: Mapping[str, NDArray[np.uint8]], train: int
+    split: Partition, labels: Mapping[str, NDArray[np.uint8]]
 ) -> dict[str, NDArray[np.int64]]:
     """The numbers of each split's images among those of all files, one after another."""
     import numpy as np
@@ -125,7 +131,7 @@ def _rows(
         held = np.arange(end - LAST_OF_TRAIN, end)
     known = end if split == "extra-validation" else total - len(labels["test"])
     return {
-        "train": np.setdiff1d(np.arange(known), held)[:train],
+        "train": np.setdiff1d(np.arange(known), held),
         "validation": held,
         "test": np.arange(total - len(labels["test"]), total),
     }
@@ -151,18 +157,19 @@ def _file(name: str) -> str:
 
 def _unpacked(name: str) -> dict[str, NDArray[np.uint8]]:
     """The "images" (n, 3, 32, 32) and "labels" (n,) of a file, which is read once, then kept."""
-    from bnnbench_plugins.datasets.unpacked import unpacked
+    from bnnbench_plugins.cache import kept
 
-    key = {"file": SOURCE.files[_file(name)], "count": COUNTS[name]}
-    return unpacked(key, lambda folder: _unpack(path_of(SOURCE, _file(name)), COUNTS[name], folder))
+    file, count = _file(name), COUNTS[name]
+    identity = {"unpacked": {"file": SOURCE.files[file], "count": count}, "version": VERSION}
+    size = count * (math.prod(SHAPE) + 1)
+    return kept(identity, size, lambda draft: _unpack(path_of(SOURCE, file), count, draft)).arrays
 
 
-def _unpack(path: Path, count: int, folder: Path) -> None:
-    """Write what is in a file as images.npy and labels.npy, a stretch at a time."""
+def _unpack(path: Path, count: int, draft: Draft) -> None:
+    """Write what is in a file as "images" and "labels", a stretch at a time."""
     import numpy as np
 
     from bnnbench_plugins.datasets.matlab import arrays
-    from bnnbench_plugins.datasets.unpacked import write
 
     laws, found = {"X": (32, 32, 3, count), "y": (count, 1)}, set()
     for array in arrays(path):
@@ -171,11 +178,11 @@ def _unpack(path: Path, count: int, folder: Path) -> None:
         if array.name == "X":
             _check(array.dtype == np.uint8, path, f"X of type {array.dtype}")
             images = (part.transpose(0, 3, 1, 2) for part in array.stretches(STRETCH))
-            write(folder / "images.npy", images, (count, *SHAPE), np.uint8)
+            draft.write("images", images, (count, *SHAPE), np.uint8)
         else:
             labels = array.whole().ravel()
             _check(bool(np.isin(labels, range(1, 11)).all()), path, "other labels")
-            write(folder / "labels.npy", [labels % 10], (count,), np.uint8)
+            draft.write("labels", [labels % 10], (count,), np.uint8)
     _check(found == {*laws}, path, f"only {', '.join(found) or 'nothing'}")
 
 

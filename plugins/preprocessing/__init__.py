@@ -3,6 +3,7 @@
     unit                    x/255
     signed                  x/127.5 - 1
     centered                x/255 minus each pixel's mean over the training images
+    scalar-centered         x/255 minus the one mean of all pixels of the training images
     standardized            (x/255 - mean)/sd of each channel, over the training images
     bnew-standardized       (x/255 - mean)/sd with the numbers of BNEW's public script
     md-bnn-standardized     ... of MD-BNN's public script
@@ -12,8 +13,8 @@
     gcn-lcn-red             the same, but only the red channel goes through the local one
 
 used by: BinaryConnect's article MNIST unit, its script MNIST centered, both CIFAR-10 gcn-zca and
-SVHN gcn-lcn-red; BNN and Bop signed; BNEW CIFAR bnew-standardized; MD-BNN CIFAR
-md-bnn-standardized; ReActNet imagenet-standardized
+SVHN gcn-lcn-red; a PyTorch port of it MNIST scalar-centered; BNN and Bop signed; BNEW CIFAR
+bnew-standardized; MD-BNN CIFAR md-bnn-standardized; ReActNet imagenet-standardized
 
 What is fitted is fitted to the training images alone.
 """
@@ -32,6 +33,7 @@ Preprocessing = Literal[
     "unit",
     "signed",
     "centered",
+    "scalar-centered",
     "standardized",
     "bnew-standardized",
     "md-bnn-standardized",
@@ -91,6 +93,7 @@ def _recipes() -> Mapping[str, Recipe]:
         "unit": pixels.Scaled(255),
         "signed": pixels.Scaled(127.5, shift=1),
         "centered": pixels.Centered(),
+        "scalar-centered": pixels.ScalarCentered(),
         "standardized": pixels.Standardization(),
         "bnew-standardized": pixels.BNEW,
         "md-bnn-standardized": pixels.MD_BNN,

@@ -1,8 +1,9 @@
 """Preprocessings that treat each pixel x, a byte, by itself.
 
-    scaled         x/divisor - shift
-    centered       x/255 - m         m = mean of x/255 over the training images, for each pixel
-    standardized   (x/255 - m)/s     m, s = mean and standard deviation of x/255, for each channel
+    scaled            x/divisor - shift
+    centered          x/255 - m         m = mean of x/255 over the training images, for each pixel
+    scalar-centered   x/255 - m         m = mean of x/255 over all their pixels
+    standardized      (x/255 - m)/s     m, s = mean and deviation of x/255, for each channel
 
 Means are exact until they are rounded to float32, for sums of bytes and counts of values are whole
 numbers.
@@ -118,8 +119,22 @@ class Centered:
 
 
 @dataclass(frozen=True)
+class ScalarCentered:
+    """x/255 minus the one mean of all pixels of the training images."""
+
+    fits: ClassVar[bool] = True
+    pointwise: ClassVar[bool] = True
+
+    def fit(self, chunks: Iterable[NDArray[np.uint8]]) -> Transform:
+        """Return what centers images with the mean of all pixels of these."""
+        sums = [(chunk.sum(dtype=np.int64), chunk.size) for chunk in chunks]
+        total, count = np.array(sums).sum(0)
+        return _Minus(np.array(total / (255 * count), np.float32))
+
+
+@dataclass(frozen=True)
 class _Minus:
-    """x/255 - mean, a mean (C, H, W) for each pixel."""
+    """x/255 - mean: one mean, or (C, H, W) of each pixel."""
 
     mean: NDArray[np.float32]
 

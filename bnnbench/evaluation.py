@@ -123,12 +123,14 @@ def reestimated(
     other weights may want its own. They are the plain averages over ``batches`` of training
     inputs; dropout is off. An empty list changes nothing.
     """
+    if not batches:
+        yield
+        return
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     kept = [(m, m.momentum, {k: v.clone() for k, v in m.named_buffers()}) for m in norms]
     training = model.training
     try:
-        if batches:
-            _reestimate(model, latents, mode, norms, batches)
+        _reestimate(model, latents, mode, norms, batches)
         yield
     finally:
         model.train(training)

@@ -32,10 +32,8 @@ class RandomState:
     """
 
     def __init__(self, seed: int) -> None:
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            self.cpu = torch.get_rng_state()
-            self.cuda: list[Tensor] = _cuda_state()
+        self.cpu = torch.Generator().manual_seed(seed).get_state()
+        self.cuda = _seeded_cuda(seed)
 
     @contextmanager
     def in_force(self) -> Iterator[None]:
@@ -47,6 +45,14 @@ class RandomState:
         finally:
             self.cpu, self.cuda = torch.get_rng_state(), _cuda_state()
             _set_state(*theirs)
+
+
+def _seeded_cuda(seed: int) -> list[Tensor]:
+    if not torch.cuda.is_initialized():
+        return []  # torch.manual_seed would look for a GPU, at a third of a millisecond
+    with torch.random.fork_rng():
+        torch.cuda.manual_seed_all(seed)
+        return _cuda_state()
 
 
 def _cuda_state() -> list[Tensor]:

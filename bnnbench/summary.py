@@ -16,7 +16,7 @@ module; it is left out where it neither keeps numbers nor changes the shape, as 
 
 The bits of inputs are measured: the network is given one small random input, and a layer's are of
 one bit where every number among them is -1, 0 or +1. Real numbers never are: the input is small so
-that none reaches the end of a hard tanh. Where zeros stand beside signs, as in the ring that a
+that none reaches the end of a hard tanh. Where zeros stand beside signs, as in the padding that a
 convolution pads with, one bit is in truth too little, and ``Layer.zeros`` says so.
 
 source: the summary of larq (Geiger et al., 2020), which shows the same of each layer
@@ -261,7 +261,7 @@ def _input_bits(x: Tensor, *, padded: bool) -> tuple[int, bool]:
     """The bits of a layer's inputs, and whether zeros are among them or around them beside signs.
 
     Nothing but zeros is what dead real activations look like: 32. Zeros and ones may be the two
-    values of a step, to which a ring of zeros adds none.
+    values of a step, to which a padding of zeros adds none.
     """
     zero = x == 0
     if zero.all() or not (zero | (x.abs() == 1)).all():

@@ -42,6 +42,40 @@ class Observer(Protocol):
         """A run is over."""
 
 
+class Notebook:
+    """Measurements on their way to the database, a quarter of a second late at most.
+
+    A transaction takes milliseconds, and so do the epochs of a small network. What is broken off is
+    taken up after the last epoch that was handed in, or begun anew.
+    """
+
+    LATE = 0.25
+
+    def __init__(self, store: Store, run_id: int) -> None:
+        self.store, self.run_id = store, run_id
+        self.measured: list[Measurement] = []
+        self.handed_in = time.monotonic()
+
+    def write(self, measured: list[Measurement]) -> None:
+        """Take the measurements of an epoch; hand them in if it is time."""
+        self.measured += measured
+        if time.monotonic() - self.handed_in >= self.LATE:
+            self.hand_in()
+
+    def hand_in(self) -> None:
+        """Write what there is to the database, in one transaction."""
+        if self.measured:
+            self.store.write(self.run_id, self.measured)
+        self.measured, self.handed_in = [], time.monotonic()
+
+    def __enter__(self) -> Notebook:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or not issubclass(kind, StoreError):
+            self.hand_in()  # a run that diverges or is pruned has measurements too
+
+
 class Trainer:
     """Trains the runs of a study, each from where it was broken off.
 
@@ -110,15 +144,17 @@ class Trainer:
         entry = entry._replace(facts=experiment.facts)
         self.observer.epochs_skipped(entry, begun or 0)
         kept = time.monotonic()
-        for measured in training:
-            self.store.write(entry.run_id, measured)
-            self.observer.epoch_ended(entry, measured)
-            if trial is not None:
-                _prune(trial, measured, entry.facts, last=run.epochs)
-            due = time.monotonic() - kept >= self.checkpoint_every
-            if due and 0 < training.epoch < run.epochs:
-                self._keep(entry, run, training)
-                kept = time.monotonic()
+        with Notebook(self.store, entry.run_id) as notebook:
+            for measured in training:
+                notebook.write(measured)
+                self.observer.epoch_ended(entry, measured)
+                if trial is not None:
+                    _prune(trial, measured, entry.facts, last=run.epochs)
+                due = time.monotonic() - kept >= self.checkpoint_every
+                if due and 0 < training.epoch < run.epochs:
+                    notebook.hand_in()  # a checkpoint counts if its epoch is in the database
+                    self._keep(entry, run, training)
+                    kept = time.monotonic()
         if entry.role == BASE:
             self.checkpoints.save_weights(weights(run, training))
         return begun is None

@@ -46,13 +46,13 @@ def broken_off(store, workbench, monkeypatch):
 def test_a_run_is_taken_up(store, workbench, monkeypatch):
     """From its checkpoint; its beginning stays, and its times are not trusted."""
     first = broken_off(store, workbench, monkeypatch)
-    assert 1 == len(list(workbench.checkpoints.folder.iterdir()))
+    assert 1 == len(list(workbench.checkpoints.folder.glob("*.safetensors")))
 
     runner(store, workbench).run()
 
     (done,) = store.entries("s", method=first.method)
     assert (DONE, True, first.started_at) == (done.state, done.shared, done.started_at)
-    assert not list(workbench.checkpoints.folder.iterdir())
+    assert not list(workbench.checkpoints.folder.glob("*.safetensors"))
     assert not store.events("s")
 
 

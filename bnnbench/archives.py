@@ -5,7 +5,8 @@ its manifest, and only then put in its place, so that it is never there by halve
 
     NAME.tar.gz  ->  .unpacking-*/FOLDER/...  ->  .unpacking-*/FOLDER/.manifest.json  ->  FOLDER
 
-A folder without a manifest was put there by hand: its reader must find out what is in it.
+A folder without a manifest was put there by hand: its reader must find out what is in it. That
+files are missing from it is seen here, by their names alone.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from bnnbench.errors import DataError, PluginError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-State = Literal["present", "missing", "damaged", "by hand"]
+State = Literal["present", "missing", "damaged", "by hand", "incomplete"]
 
 MANIFEST = ".manifest.json"
 UNPACKING = ".unpacking-"  #: prefix of folders that are being filled
@@ -134,16 +135,42 @@ def member_state(root: Path, name: str, member: Member) -> State:
 
 
 def states(root: Path, archive: Archive) -> dict[str, State]:
-    """Return the state of each member, or of the folder where there is no manifest to go by."""
-    folder = root / archive.folder
-    if not folder.is_dir() or not any(folder.iterdir()):
+    """Return the state of each member, or of the folder where there is no manifest to go by.
+
+    One that was put there by hand is "incomplete" where it lacks files.
+    """
+    if not filled(root / archive.folder):
         return {archive.folder: "missing"}
     found = manifest(root, archive)
     if found is None:
-        return {archive.folder: "by hand"}
+        return {archive.folder: "incomplete" if lacking(root, archive) else "by hand"}
     if found.archive != archive.md5:
         return {archive.folder: "damaged"}
     return {name: member_state(root, name, member) for name, member in found.members.items()}
+
+
+def lacking(root: Path, archive: Archive) -> list[str]:
+    """Return the members, as they are wanted, of which there is no file below ``root``."""
+    return [wanted for wanted in archive.members if not _any(root, wanted)]
+
+
+def _any(root: Path, wanted: str) -> bool:
+    found = (path for path in root.glob(wanted) if path.is_file())
+    return any(matches(path.relative_to(root).as_posix(), wanted) for path in found)
+
+
+def filled(folder: Path) -> bool:
+    """Whether there is a folder with something in it.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        return folder.is_dir() and any(folder.iterdir())
+    except OSError as error:
+        raise DataError(
+            f"{folder} must be a readable folder, got: {error.strerror}; let it be read"
+        ) from error
 
 
 def unpack(path: Path, archive: Archive, root: Path) -> None:

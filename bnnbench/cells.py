@@ -6,7 +6,7 @@ A run that others build on is a cell too, with nothing to tune.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,9 @@ from bnnbench.studies import Range
 
 if TYPE_CHECKING:
     from bnnbench.experiments import Workbench
-    from bnnbench.studies import MethodSpec, Study, Task
+    from bnnbench.studies import Component, MethodSpec, Study, Task
+
+NAMED = 3  #: components that a message names
 
 
 @dataclass(frozen=True)
@@ -143,10 +145,11 @@ def _base(name: str, study: Study, task: str, run: str, workbench: Workbench) ->
 
 def _cell(name: str, study: Study, task: Task, method: MethodSpec, workbench: Workbench) -> Cell:
     named = {"dataset": task.dataset, "architecture": task.architecture, "loss": task.loss}
+    where = f"task {task.name!r}: " if len(study.tasks) > 1 else "task."
     parts: dict[str, Part] = {}
     for key, c in named.items():
         kind = "losses" if key == "loss" else f"{key}s"
-        with _named(f"task.{key}"):
+        with _named(f"{where}{key}"), _elsewhere(workbench, kind, c):
             parts[kind] = Part(c.name, workbench.complete(kind, c.name, c.hyperparameters))
     with _named(f"task {task.name!r}"):
         check_teacher(workbench, task.loss.name, named=bool(task.teacher))
@@ -164,6 +167,39 @@ def _named(where: str) -> Iterator[None]:
         yield
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from error
+
+
+@contextmanager
+def _elsewhere(workbench: Workbench, kind: str, given: Component) -> Iterator[None]:
+    """Say which others of its kind have a hyperparameter that this component does not have."""
+    try:
+        yield
+    except UsageError as error:
+        unknown = _unknown(workbench, kind, given)
+        others = _owners(workbench, kind, unknown) if unknown else []
+        if not others:
+            raise
+        more = " and others" if len(others) > NAMED else ""
+        names = ", ".join(map(repr, others[:NAMED]))
+        raise UsageError(f"{error} ({unknown!r} belongs to {names}{more})") from error
+
+
+def _unknown(workbench: Workbench, kind: str, given: Component) -> str:
+    """The first hyperparameter that a component is given and does not have."""
+    if given.name not in workbench.plugins.names(kind):
+        return ""
+    known = workbench.hyperparameters(kind, given.name)
+    return next((name for name in given.hyperparameters if name not in known), "")
+
+
+def _owners(workbench: Workbench, kind: str, hyperparameter: str) -> list[str]:
+    """The components of a kind that have a hyperparameter; one that cannot be loaded has none."""
+    found = []
+    for name in workbench.plugins.names(kind):
+        with suppress(Exception):  # whatever a plugin that nobody asked for may raise
+            if hyperparameter in workbench.hyperparameters(kind, name):
+                found.append(name)
+    return found
 
 
 def _with_method(

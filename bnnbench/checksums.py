@@ -29,13 +29,15 @@ def md5(path: Path) -> str:
     Raises:
         DataError: it cannot be read.
     """
-    if not path.exists():
-        return ""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, new_md5).hexdigest()
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
     except OSError as error:
-        raise DataError(f"{path} must be a readable file, got: {error.strerror}") from error
+        raise DataError(
+            f"{path} must be a readable file, got: {error.strerror}; remove it, or let it be read"
+        ) from error
 
 
 def new_md5() -> Any:

@@ -16,11 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bnnbench.archives import Archive, State, manifest, member_state, states
+from bnnbench.archives import Archive, State, filled, lacking, manifest, member_state, states
 from bnnbench.checksums import is_md5, md5
 from bnnbench.errors import DataError, PluginError
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
+
+NAMED = 3  #: missing files that a message names
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -94,7 +96,7 @@ def verify(source: Source) -> dict[str, State]:
     Where there is nothing to go by, it is that of a folder: an archive's, or the source's.
     """
     if source.by_hand:
-        return {source.name: "by hand" if folder(source).is_dir() else "missing"}
+        return {source.name: "by hand" if filled(folder(source)) else "missing"}
     found = {name: state(source, name) for name in source.files}
     for archive in source.archives.values():
         found |= states(folder(source), archive)
@@ -117,29 +119,45 @@ def path_of(source: Source, filename: str) -> Path:
     return path
 
 
-def member_of(source: Source, member: str) -> Path:
+def member_of(source: Source, member: str, otherwise: str = "") -> Path:
     """Return the path of a file that was unpacked from an archive, as FOLDER/.../FILE.
 
     It is checked against its archive's manifest. Where there is none, the folder was put there by
-    hand, and it is enough that the file exists: what is in it is for its reader to check.
+    hand, and it is enough that the file exists: what is in it is for its reader to check. A data
+    set that can do without the file says how in ``otherwise``.
 
     Raises:
         DataError: the file is missing or damaged.
     """
     root, path = folder(source), folder(source) / member
-    (archive,) = (archive for archive in source.archives.values() if archive.holds(member))
-    found = manifest(root, archive)
+    found = manifest(root, _archive_of(source, member))
     if found is None:
         now: State = "present" if path.is_file() else "missing"
-    elif found.archive != archive.md5 or member not in found.members:
+    elif found.archive != _archive_of(source, member).md5 or member not in found.members:
         now = "damaged" if path.exists() else "missing"
     else:
         now = member_state(root, member, found.members[member])
     if now != "present":
-        raise DataError(
-            f"{path} must be as it was unpacked, got: {now}; run: bnnbench data fetch {source.name}"
-        )
+        way = again(source, member) + (otherwise if now == "missing" else "")
+        raise DataError(f"{path} must be as it was unpacked, got: {now}; {way}")
     return path
+
+
+def again(source: Source, member: str) -> str:
+    """Return how a member that is not as it should be is had anew, as the end of a message.
+
+    What was put there by hand is never replaced: it must be removed first.
+    """
+    archive = _archive_of(source, member)
+    command = f"run: bnnbench data fetch {source.name}"
+    if manifest(folder(source), archive) is not None or not filled(folder(source) / archive.folder):
+        return command
+    return f"put it there, or remove {folder(source) / archive.folder} and {command}"
+
+
+def _archive_of(source: Source, member: str) -> Archive:
+    (archive,) = (archive for archive in source.archives.values() if archive.holds(member))
+    return archive
 
 
 def checksum_of(source: Source, member: str) -> str:
@@ -164,6 +182,23 @@ def by_hand(source: Source) -> list[Path]:
         (root / archive.folder, manifest(root, archive)) for archive in source.archives.values()
     )
     return [place for place, found in places if found is None and place.is_dir()]
+
+
+def check_by_hand(source: Source) -> None:
+    """Refuse a folder that was put there by hand and lacks files.
+
+    Raises:
+        DataError: it does; nothing that is fetched would be put beside what is there.
+    """
+    for archive in source.archives.values():
+        missing = lacking(folder(source), archive)
+        if missing and "incomplete" in states(folder(source), archive).values():
+            more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+            raise DataError(
+                f"{folder(source) / archive.folder} must be whole, but lacks"
+                f" {', '.join(missing[:NAMED])}{more}; it was put there by hand and is left as it"
+                " is: put there what is missing, or remove it and fetch again"
+            )
 
 
 def state(source: Source, filename: str) -> State:

@@ -4,20 +4,21 @@
     mirror/ARCHIVE  ->  ARCHIVE.part  ->  its folder (:mod:`bnnbench.archives`)
 
 What has come stays in the part, so that a fetch that was broken off goes on. ``BNNBENCH_MIRROR``
-is a base URL below which NAME/FILE lies, instead of the publishers' mirrors.
+is a base URL below which NAME/FILE lies, instead of the publishers' mirrors. Where there is no
+network, FILE or ARCHIVE may be put in its place by hand: it is checked and unpacked from there.
 """
 
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from bnnbench.archives import states, unpack
+from bnnbench.archives import filled, states, unpack
 from bnnbench.bars import bars
 from bnnbench.checksums import md5
-from bnnbench.downloads import folder, state
+from bnnbench.downloads import check_by_hand, folder, state
 from bnnbench.errors import DataError
 from bnnbench.transfers import download_first
 
@@ -38,9 +39,11 @@ def fetch(source: Source, *, progress: bool = True) -> list[str]:
 
     Raises:
         DataError: no mirror gave a file as it should be, the folder cannot be written or is being
-            fetched by another process, or the licence forbids to download it.
+            fetched by another process, what was put there by hand lacks files, or the licence
+            forbids to download it.
     """
     _ask_for(source)
+    check_by_hand(source)
     files = [name for name in source.files if state(source, name) != "present"]
     archives = [name for name in source.archives if _lacks(source, name)]
     if not files + archives:
@@ -56,7 +59,7 @@ def fetch(source: Source, *, progress: bool = True) -> list[str]:
 
 
 def _ask_for(source: Source) -> None:
-    if source.by_hand and not folder(source).is_dir():
+    if source.by_hand and not filled(folder(source)):
         raise DataError(f"{folder(source)} must be made by hand: {source.by_hand}")
 
 
@@ -76,11 +79,16 @@ def _prepare(place: Path) -> None:
 
 @contextmanager
 def _alone(place: Path) -> Iterator[None]:
-    """Hold a folder: two that download at once would write to the same files."""
+    """Hold a folder: two that download at once would write to the same files.
+
+    One in which nothing has come to lie is removed.
+    """
     handle = _lock(place)
     try:
         yield
     finally:
+        with suppress(OSError):  # there is something in it
+            place.rmdir()
         if handle is not None:
             os.close(handle)
 
@@ -91,7 +99,12 @@ def _lock(place: Path) -> int | None:
         import fcntl
     except ImportError:
         return None
-    handle = os.open(place, os.O_RDONLY)
+    try:
+        handle = os.open(place, os.O_RDONLY)
+    except OSError as error:  # not to be read, or removed by another that had nothing to put there
+        raise DataError(
+            f"{place} must be a folder that can be read, got: {error.strerror}; try again"
+        ) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -119,8 +132,9 @@ def _download(source: Source, filename: str, expected: str, bar: Any) -> Path:
     except DataError as reasons:
         raise DataError(
             f"{source.name}/{filename} must come whole from one of its mirrors, but {reasons};"
-            " try again (it goes on where it was broken off), or set BNNBENCH_MIRROR to a URL"
-            f" below which {source.name}/{filename} lies"
+            " try again (it goes on where it was broken off), set BNNBENCH_MIRROR to a URL below"
+            f" which {source.name}/{filename} lies, or put the file at"
+            f" {folder(source) / filename} by hand and fetch again"
         ) from None
     return part
 

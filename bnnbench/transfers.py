@@ -15,6 +15,7 @@ source: RFC 9110, HTTP Semantics, section 14
 from __future__ import annotations
 
 from functools import partial
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from bnnbench.checksums import md5
@@ -117,4 +118,13 @@ def _reason(error: Exception) -> str:
     response = getattr(error, "response", None)
     if response is not None:
         return f"{response.status_code} {response.reason}"
-    return " ".join(str(error).split())[:120]
+    cause = _innermost(error)
+    told = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+    return shorten(str(told), 200, placeholder=" ...")
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """The error that the others are wrapped around: theirs are long and name the URL again."""
+    inner = (getattr(error, "reason", None), *error.args, error.__cause__)
+    found = next((each for each in inner if isinstance(each, BaseException)), None)
+    return error if found is None else _innermost(found)

@@ -4,9 +4,11 @@
     CACHE/NAME/meta.json   what they are, their shapes and types, facts, and its own checksum
 
 NAME is a digest of what they are. A folder has its name only once it is whole. One that is not as
-it should be is made anew, so the cache may be deleted, or broken, at any time. It is
-BNNBENCH_CACHE, else the folder "prepared" in the user's cache; never BNNBENCH_DATA, which may be
-read-only.
+it should be is made anew, so the cache may be deleted, or broken, at any time. Looked at are all
+sizes and types, and of each array pieces from its beginning to its end: a disk that lost a part of
+it is found out, a single byte in gigabytes is not, since whoever reads all of them waits seconds.
+It is BNNBENCH_CACHE, else the folder "prepared" in the user's cache; never BNNBENCH_DATA, which may
+be read-only.
 """
 
 from __future__ import annotations
@@ -16,12 +18,13 @@ import io
 import json
 import math
 import os
+import platform
 import shutil
 import tempfile
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
@@ -34,7 +37,8 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
 META = "meta.json"
-STALE = 3600  #: seconds after which an unfinished folder that nobody writes to is rubbish
+STALE = 86_400  #: seconds after which an unfinished folder that nobody writes to is rubbish
+PIECES, PIECE = 256, 4096  #: of an array: how many are looked at, and how many bytes each has
 ATTEMPTS = 9  #: to put a folder in its place, where others may do the same
 
 
@@ -73,7 +77,9 @@ class Draft:
             for part in parts:
                 file.write(np.ascontiguousarray(part, kind).data)
             _flush(file)
-        self.forms[name] = {"shape": [*shape], "dtype": kind.str}
+        with (self.folder / f"{name}.npy").open("rb") as file:
+            sample = _sample(file)
+        self.forms[name] = {"shape": [*shape], "dtype": kind.str, "sample": sample}
 
     def close(self, identity: Mapping[str, Any]) -> None:
         """Write down what the arrays are."""
@@ -112,8 +118,12 @@ def kept(identity: Mapping[str, Any], size_bytes: int, make: Callable[[Draft], N
         return found
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with _turn(root):  # whoever waited finds what the other made
-            return _load(place, known) or _made(place, known, size_bytes, make)
+        with _turn(root) as alone:  # whoever waited finds what the other made
+            found = _load(place, known)
+            if found is None:
+                _remove_stale(root, alone=alone)
+                found = _made(place, known, size_bytes, make)
+            return found
     except OSError as error:
         raise DataError(
             f"{root} must be a folder to which {math.ceil(size_bytes / 1e6):,} MB can be written,"
@@ -125,10 +135,10 @@ def _made(
     place: Path, identity: Mapping[str, Any], size_bytes: int, make: Callable[[Draft], None]
 ) -> Kept:
     """Make it in a folder beside ``place``, and give it that name when it is whole."""
-    _remove_stale(place.parent)
     if shutil.disk_usage(place.parent).free < size_bytes:
         raise OSError("there is not so much space left")
-    work = Path(tempfile.mkdtemp(prefix=f"{place.name}.", suffix=".part", dir=place.parent))
+    prefix = f"{place.name}.{_machine()}."
+    work = Path(tempfile.mkdtemp(prefix=prefix, suffix=".part", dir=place.parent))
     try:
         draft = Draft(work)
         make(draft)
@@ -158,7 +168,7 @@ def _publish(work: Path, place: Path, identity: Mapping[str, Any]) -> Kept | Non
 
 def _discard(place: Path) -> None:
     """Remove a damaged folder, unless another process has just done so."""
-    aside = Path(tempfile.mkdtemp(suffix=".part", dir=place.parent))
+    aside = Path(tempfile.mkdtemp(f".{_machine()}.part", dir=place.parent))
     with suppress(FileNotFoundError):
         place.rename(aside / "damaged")
     shutil.rmtree(aside, ignore_errors=True)
@@ -177,8 +187,8 @@ def _load(place: Path, identity: Mapping[str, Any]) -> Kept | None:
         return None
 
 
-def _mapped(path: Path, shape: Sequence[int], dtype: str) -> NDArray[Any]:
-    """A file's array, if it begins as an array of this shape and type does, and is as long as it.
+def _mapped(path: Path, shape: Sequence[int], dtype: str, sample: str) -> NDArray[Any]:
+    """A file's array, if it begins as one of this shape and type, is as long, and has the sample.
 
     numpy's own reader would parse the header as Python, in which Python 3.11 fails now and then
     where several threads do so.
@@ -187,7 +197,8 @@ def _mapped(path: Path, shape: Sequence[int], dtype: str) -> NDArray[Any]:
     size = len(header) + kind.itemsize * math.prod(shape)
     with path.open("rb") as file:
         begins, ends = file.read(len(header)) == header, file.seek(0, os.SEEK_END) == size
-        if not (begins and ends) or kind.hasobject:  # whose bytes would be taken for addresses
+        objects = kind.hasobject  # whose bytes would be taken for addresses
+        if objects or not (begins and ends) or _sample(file) != sample:
             raise ValueError(f"{path} is not whole")
         return np.memmap(file, kind, "c", len(header), tuple(shape))
 
@@ -198,6 +209,19 @@ def _header(shape: Sequence[int], dtype: str) -> bytes:
     form = {"descr": dtype, "fortran_order": False, "shape": tuple(shape)}
     npy.write_array_header_1_0(file, form)
     return file.getvalue()
+
+
+def _sample(file: BinaryIO) -> str:
+    """A digest of pieces of a file, evenly from its first byte to its last; of all if it is small.
+
+    They are a megabyte at most, and so take no time beside what is done with the array.
+    """
+    size, digest = file.seek(0, os.SEEK_END), hashlib.sha256()
+    last, count = max(size - PIECE, 0), min(PIECES, size // PIECE + 1)
+    for number in range(count):
+        file.seek(last * number // max(count - 1, 1))
+        digest.update(file.read(PIECE))
+    return digest.hexdigest()
 
 
 def _flush(file: io.BufferedWriter) -> None:
@@ -214,26 +238,38 @@ def _canonical(value: Any) -> bytes:
 
 
 @contextmanager
-def _turn(root: Path) -> Iterator[None]:
+def _turn(root: Path) -> Iterator[bool]:
     """Wait until no other process writes to this cache: each would need the whole space.
 
-    Where files cannot be locked all write at once, and the first to be ready has the place.
+    Where files cannot be locked all write at once, and the first to be ready has the place. Yields
+    whether it could be locked, so that no other process of this machine is at work.
     """
-    handle = os.open(root, os.O_RDONLY)
+    handle, alone = os.open(root, os.O_RDONLY), False
     try:
         with suppress(ImportError, OSError):
             import fcntl
 
             fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+            alone = True
+        yield alone
     finally:
         os.close(handle)
 
 
-def _remove_stale(root: Path) -> None:
-    """Remove what processes that were killed have left half written."""
+def _remove_stale(root: Path, *, alone: bool) -> None:
+    """Remove what processes that were killed have left half written.
+
+    Whoever has the cache alone knows that nobody on this machine is still at it. Another machine's
+    lock may not be seen from here, so that what is not this one's must have lain there for long.
+    """
     for work in root.glob("*.part"):
         with suppress(OSError):
             latest = max(path.stat().st_mtime for path in (work, *work.iterdir()))
-            if time.time() - latest > STALE:
+            ours = alone and f".{_machine()}." in work.name
+            if ours or time.time() - latest > STALE:
                 shutil.rmtree(work, ignore_errors=True)
+
+
+def _machine() -> str:
+    """This machine's name, as a part of a folder's."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]

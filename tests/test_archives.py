@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bnnbench import archives as module
-from bnnbench.archives import MANIFEST, Archive, manifest, matches, states, unpack
+from bnnbench.archives import MANIFEST, Archive, lacking, manifest, matches, states, unpack
 from bnnbench.errors import DataError, PluginError
 
 WANTED = {"toy/a.bin": b"first" * 1000, "toy/more/b.txt": b"second", "toy/more/c.txt": b""}
@@ -271,12 +271,20 @@ def test_another_archive(root):
 
 
 def test_by_hand(root):
-    """A folder without a manifest was put there by hand; an empty one or none is missing."""
+    """A folder without a manifest was put there by hand; an empty one or none is missing.
+
+    It is whole where each member that is wanted, or one for each star, has a file.
+    """
     made = archive(tar(WANTED))
     assert {"toy": "missing"} == states(root, made)
     (root / "toy").mkdir()
     assert {"toy": "missing"} == states(root, made)
     (root / "toy" / "a.bin").write_bytes(b"mine")
+    assert {"toy": "incomplete"} == states(root, made)
+    (root / "toy" / "more").mkdir()
+    (root / "toy" / "more" / "._b.txt").write_bytes(b"of another system")
+    assert ["toy/more/*.txt"] == lacking(root, made)
+    (root / "toy" / "more" / "c.txt").write_bytes(b"mine")
     assert {"toy": "by hand"} == states(root, made)
 
 

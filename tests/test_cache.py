@@ -193,6 +193,8 @@ DAMAGES = {
     "another shape": replaced("a", ARRAYS["a"].reshape(3, 5)),
     "another type": replaced("a", ARRAYS["a"].view("<i4")),
     "another order": replaced("a", np.asfortranarray(ARRAYS["a"])),
+    "a value": bytes_replaced(ARRAYS["a"][-1].tobytes(), bytes(12)),
+    "other values": replaced("a", ARRAYS["a"] + 1),
     "objects": bytes_replaced(b"'<f4'", b"'|O' "),
     "swapped": swapped,
     "no folder": no_folder,
@@ -216,8 +218,11 @@ def test_objects_are_never_read(cache):
     """An array of Python objects is refused, though all that is written of it agrees."""
     toy()
     shape = ARRAYS["a"].shape
-    (entry(cache) / "a.npy").write_bytes(module._header(shape, "|O") + bytes(8 * 15))
-    rewrite(entry(cache), lambda meta: meta["arrays"]["a"].update(dtype="|O"))
+    path = entry(cache) / "a.npy"
+    path.write_bytes(module._header(shape, "|O") + bytes(8 * 15))
+    with path.open("rb") as file:
+        form = {"dtype": "|O", "sample": module._sample(file)}
+    rewrite(entry(cache), lambda meta: meta["arrays"]["a"].update(form))
 
     assert right(toy())
 
@@ -249,11 +254,11 @@ def test_not_what_was_announced(rows, cache):
 
 
 def test_what_a_killed_process_left(cache):
-    """A folder that nobody has written to for long goes; one that is being written stays."""
+    """Another machine's folder goes if nobody has written to it for a day; else it stays."""
     toy()
     others = set(folders(cache))
-    hour = 3600
-    for name, age in (("old", 2 * hour), ("young", hour / 2), ("busy", 2 * hour)):
+    day = 86_400
+    for name, age in (("old", 2 * day), ("young", day / 2), ("busy", 2 * day)):
         work = cache / f"{name}.part"
         work.mkdir(parents=True)
         (work / "a.npy").write_bytes(b"half")
@@ -265,6 +270,78 @@ def test_what_a_killed_process_left(cache):
 
     assert {"busy.part", "young.part"} == {x for x in folders(cache) if x.endswith(".part")}
     assert others < set(folders(cache))
+
+
+KILLED = """
+import os, signal
+import numpy as np
+from bnnbench_plugins import cache
+
+def make(draft):
+    draft.write("a", [np.arange(1000)], (1000,), np.int64)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+cache.kept({"toy": 1}, 8000, make)
+"""
+
+
+def test_killed(cache):
+    """What a process on this machine left when it was killed goes with the next that is made."""
+    done = subprocess.run([sys.executable, "-c", KILLED], check=False)
+    assert done.returncode < 0
+    assert [True] == [name.endswith(".part") for name in folders(cache)]
+
+    kept({"another": 1}, SIZE, make)
+
+    assert [False] == [name.endswith(".part") for name in folders(cache)]
+
+
+def test_where_nothing_can_be_locked_others_may_be_at_work(cache, monkeypatch):
+    """Without a lock nobody knows whether a folder is still written to: a young one stays."""
+    subprocess.run([sys.executable, "-c", KILLED], check=False)
+    left = folders(cache)
+    monkeypatch.setattr(module, "_turn", lambda root: nullcontext(False))
+
+    kept({"another": 1}, SIZE, make)
+
+    assert {*left} < {*folders(cache)}
+
+
+@pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, 12_000, 300_000, 1_048_575])
+def test_all_of_a_small_array_is_looked_at(size, tmp_path):
+    """No byte of up to a megabyte can change unseen."""
+    path, content = tmp_path / "a", bytearray(size)
+
+    def sample():
+        path.write_bytes(content)
+        with path.open("rb") as file:
+            return module._sample(file)
+
+    before = sample()
+    for place in {0, 1, size // 3, size // 2, size - 2, size - 1} & {*range(size)}:
+        content[place] = 1
+        assert before != sample()
+        content[place] = 0
+    assert before == sample()
+
+
+def test_pieces_of_a_large_array_are_looked_at(tmp_path):
+    """Of a large one the ends and every stretch of a 256th are, in a megabyte that is read."""
+    path, size = tmp_path / "a", 40_000_000
+
+    def sample(start=0, stop=0):
+        with path.open("wb") as file:
+            file.truncate(size)
+            file.seek(start)
+            file.write(b"x" * (stop - start))
+        with path.open("rb") as file:
+            return module._sample(file)
+
+    whole = sample()
+    stretch = size // 255
+    for start in (0, size // 2, size - stretch):
+        assert whole != sample(start, start + stretch)
+    assert whole != sample(size - 1, size)
 
 
 def test_on_the_disk_before_it_has_its_name(cache, monkeypatch):

@@ -36,6 +36,7 @@ def test_main_job(run, tmp_path):
     assert 0 == run("study", "create", "s", "--from", "tiny.toml")[0]
     code, out, _ = run("study", "run", "s", "--plan")
     assert (0, True) == (code, "8 runs are missing" in out)
+    assert "not run yet" in run("study", "list")[1]
 
     code, out, err = run("study", "run", "s")
 
@@ -198,6 +199,7 @@ WRONG_FILES = [
     ),
     ("epochs", "epocs", 2, "bad.toml: task.epocs: unknown key; did you mean 'epochs'?"),
     ("width = 16", "widht = 16", 2, "mlp has no hyperparameter 'widht'; did you mean 'width'?"),
+    ("width = 16", "shortcut = 1", 2, "error: task.architecture: mlp has no hyperparameter"),
     ("width = 16", "width = 0", 2, "mlp: width = 0: input should be greater than"),
     (
         'method = "bop"',
@@ -221,6 +223,35 @@ def test_wrong_study_file(run, tmp_path, old, new, code, message):
     assert message in err
     assert 1 == len(err.strip().splitlines())
     assert not (tmp_path / "bnnbench.db").exists()
+
+
+SECOND = """
+[[tasks]]
+name = "second"
+dataset = "digits"
+architecture = { name = "mlp", depth = 1, dropout = 0.5, OPTION = 2 }
+epochs = 2
+[protocol]
+"""
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("widht", "mlp has no hyperparameter 'widht'; did you mean 'width'?\n"),
+        ("pad_value", "('pad_value' belongs to 'bc-vgg', "),
+    ],
+)
+def test_the_task_that_is_wrong_is_named(run, tmp_path, option, told):
+    """Of several tasks the one is named, and who has the hyperparameter that its network lacks."""
+    text = TINY.replace("[task]", "[[tasks]]").replace("[protocol]\n", SECOND)
+    (tmp_path / "two.toml").write_text(text.replace("OPTION", option))
+
+    code, _, err = run("study", "create", "s", "--from", "two.toml")
+
+    assert (2, 1) == (code, len(err.strip().splitlines()))
+    assert err.startswith("error: task 'second': architecture: mlp has no hyperparameter")
+    assert told in err
 
 
 WRONG_CALLS = [
@@ -253,6 +284,7 @@ WRONG_CALLS = [
     (("data", "fetch", "digits"), 2, "has nothing to fetch"),
     (("data", "fetch", "mnits"), 2, "did you mean 'mnist'?"),
     (("plugins", "show", "bopp"), 2, "did you mean 'bop'?"),
+    (("plugins", "show", "qqq"), 2, "is called 'qqq'; 'bnnbench plugins list' names them all"),
     (("-p", "bundled", "plugins", "list"), 2, "must be no:NAME, got 'bundled'"),
 ]
 

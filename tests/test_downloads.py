@@ -132,8 +132,10 @@ def test_no_mirror_has_it(server, data):
     assert f"{empty}/a.gz: 404" in message
     assert f"{damaged}/a.gz: the checksum is wrong" in message
     assert "http://127.0.0.1:1/a.gz: " in message
+    assert "http://127.0.0.1:1/a.gz: Connection refused;" in message
     assert "BNNBENCH_MIRROR" in message
-    assert held(data) == {}
+    assert f"put the file at {data}/toy/a.gz by hand" in message
+    assert not (data / "toy").exists()
 
 
 def test_a_failed_fetch_keeps_what_was_there(server, data):

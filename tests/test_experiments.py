@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -62,8 +63,28 @@ def test_progress_shows_validation_and_counts_epochs_once(capsys):
         progress.run_ended(entry, "done", "")
 
     out = capsys.readouterr().out
-    assert "study s: 1 runs to do" in out
-    assert "[1/1] t m confirm seed 1: accuracy 90.00 %, done in 0 s; 0 s left" in out
+    assert "study s: 1 run to do" in out
+    assert "seed 1: last epoch accuracy 90.00 %, done in 0 s; 0 s left" in out
+
+
+def test_progress_shows_life_in_a_long_epoch(capsys, monkeypatch):
+    """Where no epoch ends for long a line says that the run goes on; after it, nothing does."""
+    monkeypatch.setattr("bnnbench.cli.progress.QUIET", 0.03)
+    facts = {"judged": "binary"}
+    entry = Entry("t", "m", "confirm", 1, 1, RUN, "running", facts, "", False, "", 0, 0)
+    progress = PlainProgress()
+    with progress.watching("s", [Need("t", "m", 0, 2, 4)]):
+        time.sleep(0.1)  # no run is at work
+        progress.run_started(entry)
+        time.sleep(0.3)
+        progress.run_ended(entry, "done", "")
+        time.sleep(0.1)
+    time.sleep(0.1)
+
+    lines = capsys.readouterr().out.splitlines()
+    assert "study s: 2 runs to do" in lines[0]
+    assert {"t m confirm seed 1: 0 of 2 epochs done"} == {*lines[1:-1]}
+    assert "done in" in lines[-1]
 
 
 def test_a_batch_of_one_is_refused_where_it_cannot_be_normalized():

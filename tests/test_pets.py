@@ -22,6 +22,7 @@ from bnnbench_plugins import cache
 from bnnbench_plugins.datasets import pets as module
 from bnnbench_plugins.datasets.pets import SOURCE, oxford_iiit_pet
 
+FETCH = "bnnbench data fetch oxford-iiit-pet"
 SPLITS = ("train", "validation", "test")
 COUNTS = {"trainval": 22, "test": 9}
 NAMES = {
@@ -230,14 +231,17 @@ def refused(match, **options):
 
 
 def test_missing(place):
-    """A missing photograph, trimap or list is named, with the command that fetches it."""
+    """A missing photograph, trimap or list is named, with what to remove, and how to go without."""
     for name in ("images/Abyssinian_3.jpg", "annotations/trimaps/Abyssinian_4.png"):
         content = (place / name).read_bytes()
         (place / name).unlink()
-        refused(rf"{name} must be [^\n]+ missing; run: bnnbench data fetch oxford-iiit-pet$")
+        way = rf"or remove {place / name.partition('/')[0]} and run: {FETCH}, or set incomplete"
+        refused(rf"{name} must be [^\n]+ missing; put it there, {way} = true to go without$")
         (place / name).write_bytes(content)
     (place / "annotations" / "test.txt").unlink()
-    refused(r"test\.txt must be [^\n]+ missing; run: bnnbench data fetch oxford-iiit-pet$")
+    law, way = r"test\.txt must be [^\n]+ missing; put it there, or remove", f"and run: {FETCH}, or"
+    refused(rf"{law} {place}/annotations {way} set incomplete = true to go without$")
+    refused(rf"{law} {place}/annotations {way} remove both lists to go [^\n]+$", incomplete=True)
 
 
 @pytest.mark.parametrize(
@@ -267,34 +271,55 @@ def test_lists_that_overlap(place, incomplete):
     path.write_text(path.read_text().replace("Abyssinian_104 ", "great_pyrenees_3 "))
 
     refused(
-        r"test\.txt must have no name of trainval\.txt, got great_pyrenees_3; run: bnnbench data"
-        r" fetch oxford-iiit-pet$",
+        r"test\.txt must have no name of trainval\.txt, got great_pyrenees_3; put it there,"
+        rf" or remove {place}/annotations and run: {FETCH}$",
         incomplete=incomplete,
     )
 
 
-def png(array, mode=None):
+def png(array, size=None):
+    """A trimap of these numbers, each enlarged to a rectangle where a size is given."""
+    picture = Image.fromarray(np.uint8(array))
     file = io.BytesIO()
-    Image.fromarray(np.uint8(array), mode).save(file, "PNG")
+    (picture.resize(size, Image.Resampling.NEAREST) if size else picture).save(file, "PNG")
     return file.getvalue()
 
 
 @pytest.mark.parametrize(
     ("content", "law"),
     [
-        (png([[0, 1], [2, 3]]), "pixels from 1 to 3, got 0 to 3"),
-        (png([[1, 1], [2, 4]]), "pixels from 1 to 3, got 1 to 4"),
-        (png(np.ones((2, 2, 3))), "got: RGB where one byte"),
-        (b"no image", "got: no format that Pillow knows"),
-        (png(np.ones((9, 9)))[:-20], "must be a whole image file"),
+        (lambda size: png([[0, 1], [2, 3]], size), "pixels from 1 to 3, got 0 to 3"),
+        (lambda size: png([[1, 1], [2, 4]], size), "pixels from 1 to 3, got 1 to 4"),
+        (lambda size: png(np.ones((2, 2, 3)), size), "got: RGB where one byte"),
+        (lambda size: b"no image", "got: no format that Pillow knows"),
+        (lambda size: png(np.ones((9, 9)), size)[:-20], "must be a whole image file"),
     ],
     ids=["zero", "four", "channels", "garbage", "truncated"],
 )
 def test_wrong_trimap(place, tmp_path, content, law):
     """A trimap with other values, or damaged, is named, and nothing is left in the cache."""
-    (place / "annotations" / "trimaps" / "Abyssinian_3.png").write_bytes(content)
+    with Image.open(place / "images" / "Abyssinian_3.jpg") as picture:
+        made = content(picture.size)
+    (place / "annotations" / "trimaps" / "Abyssinian_3.png").write_bytes(made)
 
     refused(rf"Abyssinian_3\.png [^\n]*{law}")
+    assert not [*(tmp_path / "cache").glob("*")]
+
+
+@pytest.mark.parametrize("change", ["cut", "turned"])
+def test_trimap_of_another_size(place, tmp_path, change):
+    """A trimap that was cut from its photograph's, or lies on its side, is refused by name."""
+    path = place / "annotations" / "trimaps" / "Abyssinian_3.png"
+    with Image.open(path) as picture:
+        width, height = picture.size
+        cut, turned = (0, 0, width - 1, height), Image.Transpose.ROTATE_90
+        other = picture.crop(cut) if change == "cut" else picture.transpose(turned)
+    other.save(path)
+
+    refused(
+        f"a trimap must have its photo's size, got {other.width} x {other.height} instead of"
+        f" {width} x {height} for Abyssinian_3; put it there, or remove {place}/annotations"
+    )
     assert not [*(tmp_path / "cache").glob("*")]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shutil
 import tarfile
 
 import pytest
@@ -136,7 +137,7 @@ def test_a_damaged_archive(server, data):
     with pytest.raises(DataError, match=r"set\.tar\.gz: the checksum is wrong"):
         fetch(toy, progress=False)
 
-    assert [] == list((data / "toy").iterdir())
+    assert not (data / "toy").exists()
 
 
 def test_another_archive_is_stated(server, data):
@@ -156,13 +157,35 @@ def test_put_there_by_hand(server, data):
     (data / "toy" / "set").mkdir(parents=True)
     (data / "toy" / "set" / "a.bin").write_bytes(b"mine")
 
+    (data / "toy" / "set" / "b.bin").write_bytes(b"too")
+
     assert {"set": "by hand"} == verify(toy)
     assert b"mine" == member_of(toy, "set/a.bin").read_bytes()
     assert md5(b"mine") == checksum_of(toy, "set/a.bin")
-    with pytest.raises(DataError, match=r"set/b\.bin must be .*got: missing; run: "):
-        member_of(toy, "set/b.bin")
     assert [] == fetch(toy, progress=False) == server.asked
     assert [data / "toy" / "set"] == by_hand(toy)
+
+
+def test_put_there_by_hand_in_part(server, data):
+    """Files that are missing from such a folder are named; to fetch it, it must be removed."""
+    toy = archived(serve(server, PACKED))
+    place = data / "toy" / "set"
+    place.mkdir(parents=True)
+    (place / "a.bin").write_bytes(b"mine")
+    (place / "b.bin").mkdir()  # is no file
+
+    assert {"set": "incomplete"} == verify(toy)
+    with pytest.raises(DataError) as raised:
+        member_of(toy, "set/b.bin", ", or do without")
+    way = f"put it there, or remove {place} and run: bnnbench data fetch toy, or do without"
+    assert str(raised.value).endswith(f"b.bin must be as it was unpacked, got: missing; {way}")
+    with pytest.raises(DataError, match=rf"{place} must be whole, but lacks set/b\.bin; "):
+        fetch(toy, progress=False)
+    assert [] == server.asked
+
+    shutil.rmtree(place)
+    assert ["set.tar.gz"] == fetch(toy, progress=False)
+    assert dict.fromkeys(INSIDE, "present") == verify(toy)
 
 
 def test_what_a_licence_forbids(data):
@@ -174,6 +197,8 @@ def test_what_a_licence_forbids(data):
         fetch(toy)
 
     (data / "toy").mkdir(parents=True)
+    assert {"toy": "missing"} == verify(toy)
+    (data / "toy" / "n01440764").mkdir()
     assert {"toy": "by hand"} == verify(toy)
     assert [] == fetch(toy)
     assert [data / "toy"] == by_hand(toy)
@@ -200,13 +225,31 @@ def test_commands(server, data, monkeypatch, capsys):
     (data / "toy" / "set" / "a.bin").write_bytes(b"")
     (data / "toy" / "set" / "b.bin").unlink()
     assert "set/a.bin damaged, set/b.bin missing" in listed(capsys)
-    for path in (data / "toy" / "set").iterdir():
-        path.rename(path.with_name("mine"))
+    (data / "toy" / "set" / ".manifest.json").unlink()
+    assert "set incomplete" in listed(capsys)
+    assert 3 == main(["data", "fetch", "mnist"])
+    out, err = capsys.readouterr()
+    assert ("", 1) == (out, len(err.strip().splitlines()))
+    assert "must be whole, but lacks set/b.bin; it was put there by hand" in err
+    (data / "toy" / "set" / "b.bin").touch()
     assert "by hand" in listed(capsys)
     assert 0 == main(["data", "fetch", "mnist"])
     out = capsys.readouterr().out.splitlines()
     left = f"{data}/toy/set was put there by hand and left as it is; remove it to fetch it anew"
     assert [left, f"mnist is in {data}/toy"] == out
+
+
+def test_trouble_stays_in_its_row(data, capsys):
+    """A folder where a file should be is told in that data set's row; all others are listed."""
+    (data / "mnist" / "train-images-idx3-ubyte.gz").mkdir(parents=True)
+
+    assert 0 == main(["data", "list"])
+
+    out = capsys.readouterr().out
+    assert {"readable", "directory;"} <= {*out.split()}
+    rows = [line.split()[:1] for line in out.splitlines()]
+    assert [True] * 4 == [[n] in rows for n in ("cifar10", "mnist", "svhn", "synthetic-mnist")]
+    assert "Return" not in out
 
 
 def test_forbidden_by_command(data, monkeypatch, capsys):

@@ -126,7 +126,7 @@ def test_dropout(depth):
 )
 def test_refuses(shape, depth):
     """An image that cannot be halved so often is refused in one line."""
-    with pytest.raises(UsageError, match=rf"^unet of depth {depth} needs [^\n]+ got [^\n]+; crop"):
+    with pytest.raises(UsageError, match=rf"^unet of depth {depth} needs [^\n]+ got [^\n]+; take"):
         unet(shape=shape, classes=2, width=2, depth=depth)
 
 

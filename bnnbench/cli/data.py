@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bnnbench.cli import Group, Settings
-from bnnbench.errors import UsageError
+from bnnbench.errors import BnnbenchError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from bnnbench.plugins import Plugins
 
 SHOWN = 3  #: wrong files that are named
 
@@ -25,10 +26,8 @@ def group() -> None:
 @click.pass_obj
 def list_(settings: Settings) -> None:
     """List the data sets, and whether their files are here."""
-    from rich.filesize import decimal
-
     from bnnbench.cli.tables import console, table
-    from bnnbench.downloads import data_root, verify
+    from bnnbench.downloads import data_root
     from bnnbench.plugins import load_plugins
 
     plugins = load_plugins(settings.blocked)
@@ -36,16 +35,39 @@ def list_(settings: Settings) -> None:
     made.add_column("size")
     made.add_column("what")
     for name in plugins.names("datasets"):
-        component = plugins.component("datasets", name)
-        source = getattr(component.target, "source", None)
-        if source:
-            size = decimal(source.size_bytes)
-            made.add_row(name, _state(verify(source)), size, source.citation)
-        else:
-            summary = (component.target.__doc__ or "").strip().partition("\n")[0]
-            made.add_row(name, "needs none", "", summary)
+        made.add_row(name, *_row(plugins, name))
     console().print(made, markup=False)
     click.echo(f"files are looked for in {data_root()} (BNNBENCH_DATA)")
+
+
+def _row(plugins: Plugins, name: str) -> tuple[str, str, str]:
+    """The state of a data set's files, their size, and what it is; trouble stays in its row."""
+    from rich.filesize import decimal
+
+    from bnnbench.downloads import verify
+
+    try:
+        target = plugins.component("datasets", name).target
+    except BnnbenchError as error:
+        return str(error), "", ""
+    source = getattr(target, "source", None)
+    if source is None:
+        return "needs none", "", _what(target.__doc__ or "")
+    try:
+        state = _state(verify(source))
+    except BnnbenchError as error:
+        state = str(error)
+    return state, decimal(source.size_bytes), source.citation
+
+
+def _what(text: str) -> str:
+    """The first line of a factory's text, without its verb.
+
+    >>> _what("Return a toy: inputs (n, 3).")
+    'A toy: inputs (n, 3).'
+    """
+    line = text.strip().partition("\n")[0].removeprefix("Return ")
+    return line[:1].upper() + line[1:]
 
 
 def _state(files: Mapping[str, str]) -> str:
@@ -57,8 +79,11 @@ def _state(files: Mapping[str, str]) -> str:
     'a damaged, c missing'
     >>> _state({"images": "by hand", "labels": "present"})
     'by hand'
+    >>> _state({"images": "by hand", "labels": "incomplete"})
+    'labels incomplete'
     """
-    bad = [f"{name} {state}" for name, state in files.items() if state in ("missing", "damaged")]
+    wrong = ("missing", "damaged", "incomplete")
+    bad = [f"{name} {state}" for name, state in files.items() if state in wrong]
     if not bad:
         return "by hand" if "by hand" in files.values() else "present"
     if {*files.values()} == {"missing"}:

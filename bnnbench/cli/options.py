@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bnnbench.errors import UsageError
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -62,21 +60,3 @@ def open_store(url: str, *, create: bool = False) -> Store:
     from bnnbench.store import Store
 
     return Store(url, create=create)
-
-
-def usable_device(device: str) -> str:
-    """Return the device that a name means, "auto" too.
-
-    Raises:
-        UsageError: torch cannot use it.
-    """
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"the device {device!r} cannot be used: {reason}") from None
-    return device

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -60,12 +61,18 @@ def show(settings: Settings, name: str) -> None:
     if not found:
         known = {n for kind in _kinds() for n in plugins.names(kind)}
         known |= {plugin.name for plugin in plugins.plugins}
-        raise UsageError(f"no plugin or component is called {name!r}{suggestion(name, known)}")
+        raise UsageError(f"no plugin or component is called {name!r}{_hint(name, known)}")
     told: set[str] = set()  # the modules whose texts have been printed
     for number, component in enumerate(found):
         if number:
             click.echo()
         _explain(plugins, component, told)
+
+
+def _hint(name: str, known: set[str]) -> str:
+    """The nearest name, or where all of them are: they are too many for a line."""
+    near = get_close_matches(name, sorted(known), n=1)
+    return suggestion(name, near) or "; 'bnnbench plugins list' names them all"
 
 
 def _kinds() -> tuple[str, ...]:

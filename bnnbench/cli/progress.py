@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -50,10 +51,11 @@ QUIET = 30.0  #: seconds after which plain progress says something in the middle
 
 
 class PlainProgress:
-    """One line for each run that ends, and one now and then in a long run."""
+    """One line for each run that ends, and one now and then in a long run or a long epoch."""
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads
+        self.entry: Entry | None = None
         self.runs = self.done = 0
         self.epochs = self.epochs_left = self.epochs_seen = 0
         self.began = self.run_began = self.said = 0.0
@@ -67,13 +69,36 @@ class PlainProgress:
         self.epochs_left = self.epochs
         self.began = time.monotonic()
         warning = busy(self.threads) if self.runs else ""
-        click.echo(f"study {name}: {self.runs} runs to do{warning}")
+        click.echo(
+            f"study {name}: {self.runs} {'run' if self.runs == 1 else 'runs'} to do{warning}"
+        )
         sys.stdout.flush()
-        yield
+        with self.heartbeat():
+            yield
+
+    @contextmanager
+    def heartbeat(self) -> Iterator[None]:
+        """Say that a long epoch is still going on, where nothing else says so; in a thread."""
+        over = threading.Event()
+
+        def beat() -> None:
+            while not over.wait(QUIET / 3):
+                entry = self.entry
+                if entry is not None:
+                    self.still_here(entry)
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
     def run_started(self, entry: Entry) -> None:
         """Begin a run."""
         self.latest, self.run_began, self.epochs_seen = {}, time.monotonic(), 0
+        self.entry = entry
 
     def epochs_skipped(self, entry: Entry, epochs: int) -> None:
         """Take up a run that was broken off after so many epochs."""
@@ -99,18 +124,23 @@ class PlainProgress:
     def still_here(self, entry: Entry) -> None:
         """Say where a long run stands."""
         if time.monotonic() - max(self.said, self.run_began) > QUIET:
-            where = f"epoch {self.epochs_seen} of {entry.run.epochs}"
-            self.say(f"{entry.label}: {where}, {self.status()}")
+            where = f"{self.epochs_seen} of {entry.run.epochs} epochs done"
+            self.say(", ".join(filter(None, (f"{entry.label}: {where}", self.last_epoch()))))
 
     def run_ended(self, entry: Entry, state: str, message: str) -> None:
         """End a run with a line."""
-        self.done += 1
+        self.done, self.entry = self.done + 1, None
         self.epochs_left -= max(0, entry.run.epochs - self.epochs_seen)
         seconds = duration(time.monotonic() - self.run_began)
         self.say(
-            f"[{self.done}/{self.runs}] {entry.label}: {message or self.status()},"
+            f"[{self.done}/{self.runs}] {entry.label}: {message or self.last_epoch()},"
             f" {state} in {seconds}; {duration(self.time_left())} left"
         )
+
+    def last_epoch(self) -> str:
+        """Return the latest figures and whose they are: tables show the selected epoch's."""
+        status = self.status()
+        return f"last epoch {status}" if status else ""
 
     def say(self, line: str) -> None:
         """Print a line."""
@@ -141,10 +171,17 @@ class LiveProgress(PlainProgress):
     @contextmanager
     def watching(self, name: str, needs: Sequence[Need]) -> Iterator[None]:
         """Watch a study that needs so much, in a live display."""
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+        )
 
         with super().watching(name, needs):
             bars = Progress(
+                SpinnerColumn(),  # moves in an epoch, however long it is
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=24),
                 MofNCompleteColumn(),
@@ -167,7 +204,7 @@ class LiveProgress(PlainProgress):
     def epoch_ended(self, entry: Entry, measured: list[Measurement]) -> None:
         """Move the bars."""
         super().epoch_ended(entry, measured)
-        self.bars.update(self.one, completed=self.epochs_seen, figures=self.status())
+        self.bars.update(self.one, completed=self.epochs_seen, figures=self.last_epoch())
         self.bars.update(self.all, figures=f"{duration(self.time_left())} left")
 
     def run_ended(self, entry: Entry, state: str, message: str) -> None:

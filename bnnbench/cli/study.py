@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bnnbench.cli import Group, Settings
+from bnnbench.cli.devices import usable_device
 from bnnbench.cli.options import (
     again,
     checkpoints_option,
     masked,
     open_store,
     storage_option,
-    usable_device,
 )
 from bnnbench.errors import DataError, IncompleteError, InterruptedStudyError, UsageError
 

@@ -6,6 +6,7 @@ import datetime
 import itertools
 import math
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -98,7 +99,8 @@ def _notes(results: Results, rows: Sequence[Row], *, details: bool) -> list[str]
     ]
     notes += ["mean ± sd over n seeds"]
     if results.study.protocol.trials:
-        notes.append(f"tuned with {protocol.trials} trials per method on validation only")
+        trials = "1 trial" if protocol.trials == 1 else f"{protocol.trials} trials"
+        notes.append(f"tuned with {trials} per method on validation only")
     for row in rows:
         if row.ended_badly:
             ends = ", ".join(f"{count} {state}" for state, count in row.ended_badly.items())
@@ -152,8 +154,18 @@ def _roles(entry: Entry) -> str:
     counts = {"binary": 0, "real": 0}
     for role in found:
         counts[role["role"]] += math.prod(role["shape"])
-    places = ", ".join(f"{r['place']} layer {r['role']}" for r in found if r["place"])
+    outer = Counter((role["place"], role["role"]) for role in found if role["place"])
+    places = ", ".join(_layers(*which, n) for which, n in outer.items())
     return f"{entry.task}: {counts['binary']:,} binary weights, {counts['real']:,} real ({places})"
+
+
+def _layers(place: str, role: str, count: int) -> str:
+    """So many layers of a place and a role.
+
+    >>> _layers("first", "real", 1), _layers("shortcut", "binary", 3)
+    ('first layer real', '3 shortcut layers binary')
+    """
+    return f"{place} layer {role}" if count == 1 else f"{count} {place} layers {role}"
 
 
 def _short(value: Any) -> str:
@@ -184,7 +196,18 @@ def plan_table(name: str, needs: Sequence[Need]) -> None:
         )
     console().print(made, markup=False)
     runs = sum(need.runs for need in needs)
-    click.echo(f"{runs} runs are missing" if runs else "nothing is missing")
+    click.echo(_missing(runs))
+
+
+def _missing(runs: int) -> str:
+    """How many runs are missing, in words.
+
+    >>> _missing(0), _missing(1), _missing(8)
+    ('nothing is missing', '1 run is missing', '8 runs are missing')
+    """
+    if not runs:
+        return "nothing is missing"
+    return "1 run is missing" if runs == 1 else f"{runs} runs are missing"
 
 
 def studies_table(studies: Sequence[StudySummary]) -> None:
@@ -195,7 +218,7 @@ def studies_table(studies: Sequence[StudySummary]) -> None:
     made = table("study", "title", "methods", "runs ended", "created")
     for study in studies:
         created = datetime.datetime.fromtimestamp(study.created_at, datetime.UTC)
-        ended = f"{study.ended} of {study.runs}"
+        ended = f"{study.ended} of {study.runs}" if study.runs else "not run yet"
         made.add_row(
             study.name, study.title, str(study.methods), ended, f"{created:%Y-%m-%d %H:%M} UTC"
         )

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bnnbench.cli.options import open_store, storage_option, usable_device
+from bnnbench.cli.devices import usable_device
+from bnnbench.cli.options import open_store, storage_option
 from bnnbench.cli.progress import QUIET
 from bnnbench.cli.tables import console, table
 from bnnbench.costs import FEWEST

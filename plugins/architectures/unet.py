@@ -162,13 +162,32 @@ def unet(
 
 def _channels(shape: tuple[int, ...], depth: int) -> int:
     """The channels of an image that can be halved so many times."""
-    channels, *sides = image("unet", shape)
-    if any(side % 2**depth for side in sides):
+    channels, height, width = image("unet", shape)
+    if height % 2**depth or width % 2**depth:
         raise UsageError(
             f"unet of depth {depth} needs images whose sides are multiples of {2**depth}, got"
-            f" {sides[0]} x {sides[1]}; crop or pad the images, or take a smaller depth"
+            f" {height} x {width}; {_ways(height, width, depth)}"
         )
     return channels
+
+
+def _ways(height: int, width: int, depth: int) -> str:
+    """What to ask for instead: the nearest sizes, the deepest network for this one.
+
+    >>> _ways(100, 100, 3)
+    'take images of 96 or 104 (a data set whose size can be chosen: size = 96 or 104), or depth = 2'
+    >>> _ways(3, 32, 2)
+    'take images of 4 x 32'
+    """
+    unit = 2**depth
+    below = [side - side % unit for side in (height, width)]
+    above = [side + -side % unit for side in (height, width)]
+    square = height == width
+    sides = [f"{h}" if square else f"{h} x {w}" for h, w in (below, above) if h and w]
+    sizes = " or ".join(dict.fromkeys(sides))
+    chosen = f" (a data set whose size can be chosen: size = {sizes})" if square else ""
+    deepest = next((d for d in range(depth - 1, 0, -1) if not (height % 2**d or width % 2**d)), 0)
+    return f"take images of {sizes}{chosen}" + (f", or depth = {deepest}" if deepest else "")
 
 
 def _contraction(hidden: Hidden, sizes: list[int], first: Weights, dropout: float) -> Named:

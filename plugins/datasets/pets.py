@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge, Le
 
 from bnnbench.archives import Archive
-from bnnbench.downloads import Source, checksum_of, downloads, folder, member_of
+from bnnbench.downloads import Source, again, checksum_of, downloads, folder, member_of
 from bnnbench.errors import DataError
 from bnnbench.interfaces import Dataset
 
@@ -49,6 +49,8 @@ CLASSES = 3
 COUNTS = {"trainval": 3_680, "test": 3_669}
 FIFTH = 5  #: of trainval.txt, each so manieth line validates
 LISTS = {name: f"annotations/{name}.txt" for name in COUNTS}
+WITHOUT = ", or set incomplete = true to go without"
+WITHOUT_LISTS = ", or remove both lists to go without them"
 LINE = re.compile(r"(\w+) \d+ [12] \d+")  #: name, breed, cat or dog, breed among those
 
 SOURCE = Source(
@@ -122,7 +124,7 @@ def _names(incomplete: bool) -> Names:
     """The names of each split's photographs, in its order."""
     import numpy as np
 
-    known, test = _listed() if not incomplete or _has_lists() else _found()
+    known, test = _listed(incomplete) if not incomplete or _has_lists() else _found()
     if incomplete:
         there = set(_there())
         known, test = [n for n in known if n in there], [n for n in test if n in there]
@@ -133,32 +135,33 @@ def _names(incomplete: bool) -> Names:
     if not all(names.values()):
         raise DataError(
             f"{folder(SOURCE)} must have photographs with trimaps to train, to validate and to"
-            f" test, got {len(known) + len(test)}; run: bnnbench data fetch {SOURCE.name}"
+            f" test, got {len(known) + len(test)}; remove its images and annotations, and run:"
+            f" bnnbench data fetch {SOURCE.name}"
         )
     return names
 
 
-def _listed() -> tuple[list[str], list[str]]:
+def _listed(incomplete: bool) -> tuple[list[str], list[str]]:
     """The names in the publishers' two lists."""
-    known, test = (_read_list(name) for name in COUNTS)
+    known, test = (_read_list(name, incomplete) for name in COUNTS)
     both = sorted({*known} & {*test})
     if both:
         raise DataError(
             f"{folder(SOURCE) / LISTS['test']} must have no name of trainval.txt, got {both[0]};"
-            f" run: bnnbench data fetch {SOURCE.name}"
+            f" {again(SOURCE, LISTS['test'])}"
         )
     return known, test
 
 
-def _read_list(name: str) -> list[str]:
-    path = member_of(SOURCE, LISTS[name])
+def _read_list(name: str, incomplete: bool) -> list[str]:
+    path = member_of(SOURCE, LISTS[name], WITHOUT_LISTS if incomplete else WITHOUT)
     lines = path.read_text(encoding="ascii", errors="replace").splitlines()
     found = [LINE.fullmatch(line.strip()) for line in lines]
     names = [line[1] for line in found if line]
     if len(names) != len(lines) or len({*names}) != COUNTS[name]:
         raise DataError(
             f"{path} must have {COUNTS[name]:,} lines of a name and three numbers, got"
-            f" {len({*names}):,} of {len(lines):,}; run: bnnbench data fetch {SOURCE.name}"
+            f" {len({*names}):,} of {len(lines):,}; {again(SOURCE, LISTS[name])}"
         )
     return names
 
@@ -231,21 +234,35 @@ def _each(
 def _image(name: str, size: int) -> NDArray[np.uint8]:
     from bnnbench_plugins.datasets.photographs import read_photograph, square
 
-    photograph = read_photograph(member_of(SOURCE, _files(name)[0]))
+    photograph = read_photograph(member_of(SOURCE, _files(name)[0], WITHOUT))
     return square(photograph, photograph.whole, size).transpose(2, 0, 1)
 
 
 def _trimap(name: str, size: int) -> NDArray[np.uint8]:
     from bnnbench_plugins.datasets.photographs import nearest
 
-    path = member_of(SOURCE, _files(name)[1])
+    path = member_of(SOURCE, _files(name)[1], WITHOUT)
+    _check_size(name)
     trimap = nearest(path, size)
     if trimap.min() < 1 or trimap.max() > CLASSES:
         raise DataError(
             f"{path} must have pixels from 1 to {CLASSES}, got {trimap.min()} to {trimap.max()};"
-            f" run: bnnbench data fetch {SOURCE.name}"
+            f" {again(SOURCE, _files(name)[1])}"
         )
     return trimap - 1
+
+
+def _check_size(name: str) -> None:
+    """Refuse a trimap that was cut or resized: its pixels would be laid over others."""
+    from bnnbench_plugins.datasets.photographs import extent
+
+    photograph, trimap = (extent(folder(SOURCE) / file) for file in _files(name))
+    if trimap != photograph:
+        height, width = trimap
+        raise DataError(
+            f"a trimap must have its photo's size, got {width} x {height} instead of"
+            f" {photograph[1]} x {photograph[0]} for {name}; {again(SOURCE, _files(name)[1])}"
+        )
 
 
 def _lacking(names: Names) -> str:

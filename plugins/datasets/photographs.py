@@ -61,6 +61,19 @@ def read_photograph(path: Path) -> Photograph:
         raise _refusal(path, error) from error
 
 
+def extent(path: Path) -> tuple[int, int]:
+    """Return the height and the width that a file's header states; no pixel is read.
+
+    Raises:
+        DataError: the file cannot be read, or is no image.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except Exception as error:
+        raise _refusal(path, error) from error
+
+
 def square(photograph: Photograph, box: Box, size: int) -> NDArray[np.uint8]:
     """Return what is in the box as RGB bytes (``size``, ``size``, 3).
 

@@ -9,7 +9,7 @@ first rounds are warm-up. A ratio is the median over the rounds of the ratio wit
     naive      BinaryConnect as public repositories write it: copy, binarize, restore, each weight
     NAME       a method through the compiled pass, and "NAME separate" through torch's operations
     harness    BinaryConnect in the harness's own loop against the bare loop of the same pass
-    flips      the compiled pass with and without its count
+    pass       the compiled pass over as many weights, with its count of flips and without
 
 ``--bf16`` lets the products of the methods be computed in bf16. ``--vgg`` times BinaryConnect's
 CIFAR-10 network instead, with batches of 50. Products are those that the harness would choose on
@@ -27,10 +27,13 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
+from bnnbench import kernels
 from bnnbench.binarization import sign
+from bnnbench.elementwise import passed
 from bnnbench.environment import processor
 from bnnbench.interfaces import Binarizer, Dataset, Split
 from bnnbench.latents import Latents
@@ -174,6 +177,32 @@ def method_step(task: Task, name: str, way: Callable[[Latents, Any], Update]) ->
     return step
 
 
+def count_steps() -> tuple[Step, Step]:
+    """The pass over 2.9 million weights, deterministic SGD, with its count and without."""
+    weights = [torch.rand(2_910_208) - 0.5 for _ in range(3)]
+    arrays = [w.numpy() for w in weights]
+    numbers, height = (np.float32(1e-3), np.float32(1)), (np.float32(1),)
+    movement = ClippedSGD([weights[0]], lr=1e-3).elementwise(
+        {"lr": 1e-3, "momentum": 0, "clip": 1}, 1
+    )
+    look = Sign().elementwise(weights[0].view(1, -1)).forward
+    kernel = kernels.compiled(movement.rule, look, passed, np.float32, random=False, parallel=False)
+    move, view = (kernels._typed(rule, np.float32) for rule in (movement.rule, look))
+
+    @kernels.njit
+    def uncounted(w, g, out, numbers, height):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        for i in range(w.size):
+            new = move(w[i], g[i], numbers[0], numbers[1])
+            w[i] = new
+            out[i] = view(new, height[0])
+
+    key = kernels.U32(0), kernels.U32(0)
+    return (
+        lambda: kernel(*arrays, (), numbers, (), height, *key),
+        lambda: uncounted(*arrays, numbers, height),
+    )
+
+
 def floor_step(task: Task) -> Step:
     """Forward and backward, without any update."""
     model = task.network()
@@ -249,6 +278,7 @@ def comparisons(task: Task) -> Iterator[tuple[str, str, str, float | None]]:
     yield "reference adam / default", "reference adam", "default adam", None
     yield "products alone / default", "floor", "default adam", None
     yield "harness / bare loop", "harness", "bare loop", 1.03
+    yield "pass / pass without count", "pass", "uncounted", None
 
 
 def all_steps(task: Task, per_epoch: int) -> dict[str, Step]:
@@ -264,6 +294,7 @@ def all_steps(task: Task, per_epoch: int) -> dict[str, Step]:
     for name in METHODS:
         steps[name] = method_step(task, name, OnePass)
         steps[f"{name} separate"] = method_step(task, name, Separate)
+    steps["pass"], steps["uncounted"] = count_steps()
     own = Task(vgg=task.vgg, bf16=False)
     steps["harness"], steps["bare loop"] = harness(own, per_epoch)
     return steps

@@ -5,8 +5,8 @@
     u = (x >> 8) / 2^24
 
 Counters in place of a generator's state (Salmon et al., 2011) give the same numbers on one thread
-or many, in torch or compiled. The mixing is the 32-bit "triple32" of the hash-prospector project with
-a second key after its first round, so that two keys are not one sequence shifted.
+or many, in torch or compiled. The mixing is the 32-bit "triple32" of the hash-prospector project,
+with a second key after its first round, so that two keys are not one sequence shifted.
 """
 
 from __future__ import annotations

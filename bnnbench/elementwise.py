@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,6 +62,20 @@ class Projection:
     random: bool = False
 
 
+@dataclass(frozen=True)
+class Movement:
+    r"""An optimizer's step for one weight.
+
+    ``rule``: (w, g, \*moments, \*numbers) to w and the moments; without moments to w alone. It is a
+    function of a module. ``moments`` are keys of the optimizer's state, tensors like the weight
+    that begin as 0; ``numbers`` may change at every step.
+    """
+
+    rule: Rule
+    numbers: tuple[float, ...] = ()
+    moments: tuple[str, ...] = ()
+
+
 @runtime_checkable
 class Projects(Protocol):
     """A :class:`bnnbench.interfaces.Binarizer` that has a rule."""
@@ -73,27 +87,24 @@ class Projects(Protocol):
 
 @runtime_checkable
 class Moves(Protocol):
-    r"""A torch optimizer that has a rule: (w, g, \*moments, \*numbers) to w and the moments.
+    """A torch optimizer that has a rule.
 
-    ``moments`` are the keys of its state, tensors like the weight that begin as 0. A rule without
-    moments returns w alone. The class that defines ``step`` must define ``rule`` too: a subclass
-    with a step of its own is never moved by the rule that it inherits.
+    The class that defines ``step`` must define this too: a subclass with a step of its own is never
+    moved by the rule that it inherits.
     """
 
-    moments: ClassVar[tuple[str, ...]]
-    rule: ClassVar[Rule]
-
-    def numbers(self, group: Mapping[str, Any], step: int) -> tuple[float, ...]:
-        """Return the rule's numbers for a group at a step, counted from 1."""
+    def elementwise(self, group: Mapping[str, Any], step: int) -> Movement:
+        """Return the rule for a group of parameters at a step, counted from 1."""
         ...
 
 
-def has_rule(thing: object, name: str) -> bool:
-    """Whether a thing's very class defines a rule: one inherited may not be what it does.
+def has_rule(thing: object) -> bool:
+    """Whether a thing's very class has a rule: one inherited may not be what it does.
 
-    >>> class Plain: rule = abs
-    >>> class Changed(Plain): pass
-    >>> has_rule(Plain(), "rule"), has_rule(Changed(), "rule")
+    >>> class Plain:
+    ...     def elementwise(self): ...
+    >>> class Changed(Plain): ...
+    >>> has_rule(Plain()), has_rule(Changed())
     (True, False)
     """
-    return name in vars(type(thing))
+    return "elementwise" in vars(type(thing))

@@ -90,30 +90,28 @@ class OnePass:
     def _move(self, group: Mapping[str, Any], binarizer: Any, following: Any) -> None:
         name, latent = group["layer"], group["params"][0]
         now, then = binarizer.elementwise(latent), (following or binarizer).elementwise(latent)
-        state, moments = self._state(latent)
-        state["step"] += 1
-        numbers = self.optimizer.numbers(group, int(state["step"]))
+        state = self.optimizer.state[latent]
+        state["step"] = state.get("step", torch.tensor(0.0)) + 1  # a tensor, as torch's own have it
+        moved = self.optimizer.elementwise(group, int(state["step"]))
         key = draw_key() if then.random and following is not None else (0, 0)
         flips = self.kernels.run(
-            (type(self.optimizer).rule, then.forward, now.backward, then.random),
+            (moved.rule, then.forward, now.backward, then.random),
             (latent, self.latents.gradient(name), self.latents.weights[name]),
-            [state[moment] for moment in moments],
-            (numbers, now.numbers, then.numbers),
+            [_moment(state, name, latent) for name in moved.moments],
+            (moved.numbers, now.numbers, then.numbers),
             key,
             parallel=self.parallel,
         )
         self.latents.weights[name].grad = None
         self.latents.flips.add(name, flips)
 
-    def _state(self, latent: Tensor) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """What the optimizer remembers of a latent, as its own ``step`` would begin it."""
-        state, moments = self.optimizer.state[latent], self.optimizer.moments
-        if "step" not in state:
-            state["step"] = torch.tensor(0.0)
-        for moment in moments:
-            if state.get(moment) is None:
-                state[moment] = torch.zeros_like(latent)
-        return state, moments
+
+def _moment(state: dict[str, Any], name: str, latent: Tensor) -> Tensor:
+    """What an optimizer remembers of a latent under a name, at first 0."""
+    if state.get(name) is None:
+        state[name] = torch.zeros_like(latent)
+    moment: Tensor = state[name]
+    return moment
 
 
 def update_of(
@@ -134,8 +132,8 @@ def update_of(
 def can_compile(latents: Latents, binarizer: Binarizer, optimizer: Optimizer) -> bool:
     """Whether both have rules for one weight, and the latents lie where compiled code reaches."""
     return (
-        has_rule(binarizer, "elementwise")
-        and has_rule(optimizer, "rule")
+        has_rule(binarizer)
+        and has_rule(optimizer)
         and all(_reachable(latent) for latent in latents.tensors.values())
         and find_spec("numba") is not None
     )

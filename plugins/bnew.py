@@ -37,20 +37,20 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge, Gt, Lt
 from torch.optim import Adam
 
 from bnnbench.binarization import sign
-from bnnbench.elementwise import Projection, clip
+from bnnbench.elementwise import Movement, Projection, clip
 from bnnbench.interfaces import InferenceMode
 from bnnbench.methods import Method, Phase, unchanged
 from bnnbench.schedules import Linear, Scheduled
 from bnnbench.spaces import Float
 from bnnbench_plugins.frozen import locked
-from bnnbench_plugins.optimizers import LearningRate, adam, adam_numbers, adam_rule, keep
+from bnnbench_plugins.optimizers import ADAM, LearningRate, adam, adam_numbers, adam_rule, keep
 from bnnbench_plugins.xnor import Scaled
 
 if TYPE_CHECKING:
@@ -116,9 +116,6 @@ class Bnew(Adam):
     until the next step clips it.
     """
 
-    moments: ClassVar = ("exp_avg", "exp_avg_sq")
-    rule = staticmethod(_expanding_adam)
-
     def __init__(
         self,
         params: Iterable[Any],
@@ -131,12 +128,12 @@ class Bnew(Adam):
         super().__init__(params, lr=lr, betas=betas, eps=eps, fused=True)
         keep(self, lam=lam, order=order)
 
-    def numbers(self, group: Mapping[str, Any], step: int) -> tuple[float, ...]:
-        """Return growth and bound before and after Adam, and Adam's numbers."""
+    def elementwise(self, group: Mapping[str, Any], step: int) -> Movement:
+        """Return the rule for one weight: growth and bound come before Adam or after it."""
         expansion, nothing = (1 + 2 * group["lam"], 1.0), (1.0, math.inf)
         first = group["order"] == "reg_then_adam"
         around = expansion + nothing if first else nothing + expansion
-        return *around, *adam_numbers(group, step)
+        return Movement(_expanding_adam, (*around, *adam_numbers(group, step)), ADAM)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import torch
 from annotated_types import Ge, Gt, Le
 
-from bnnbench.elementwise import Projection, where
+from bnnbench.elementwise import Movement, Projection, where
 from bnnbench.interfaces import InferenceMode
 from bnnbench.methods import Method, Phase, unchanged
 from bnnbench.schedules import Linear, Rescaled, Schedule, Scheduled, Staircase
@@ -69,8 +69,6 @@ class Bop(Flipper):
         ValueError: gamma outside (0, 1] or a negative tau.
     """
 
-    moments = ("m",)
-    rule = staticmethod(_bop)
     _hyper = ("gamma", "tau")
 
     def __init__(self, params: Iterable[Any], gamma: Gamma = 1e-4, tau: Tau = 1e-8) -> None:
@@ -78,9 +76,9 @@ class Bop(Flipper):
             raise ValueError(f"0 < gamma <= 1 and tau >= 0 must hold, got {gamma=}, {tau=}")
         super().__init__(params, gamma=gamma, tau=tau)
 
-    def numbers(self, group: Mapping[str, Any], step: int) -> tuple[float, ...]:
-        """Return the numbers of the rule."""
-        return group["gamma"], group["tau"]
+    def elementwise(self, group: Mapping[str, Any], step: int) -> Movement:
+        """Return the rule for one weight."""
+        return Movement(_bop, (group["gamma"], group["tau"]), ("m",))
 
     def _flip(self, w: Tensor, gamma: float, tau: float) -> None:
         m = self._average(w, "m", w.grad, gamma)

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 from annotated_types import Ge, Gt, Le
 
-from bnnbench.elementwise import sqrt, where
+from bnnbench.elementwise import Movement, sqrt, where
 from bnnbench.methods import Method, Phase
 from bnnbench.schedules import Linear, Scheduled
 from bnnbench.spaces import Float
@@ -65,8 +65,6 @@ class Bop2(Flipper):
         ValueError: gamma or sigma outside (0, 1], or a negative tau.
     """
 
-    moments = ("m", "v")
-    rule = staticmethod(_bop2)
     _hyper = ("gamma", "sigma", "tau", "unbiased")
 
     def __init__(
@@ -84,11 +82,11 @@ class Bop2(Flipper):
             )
         super().__init__(params, gamma=gamma, sigma=sigma, tau=tau, unbiased=unbiased)
 
-    def numbers(self, group: Mapping[str, Any], step: int) -> tuple[float, ...]:
-        """Return gamma, sigma, the threshold for sqrt(v), and for epsilon."""
+    def elementwise(self, group: Mapping[str, Any], step: int) -> Movement:
+        """Return the rule for one weight, which needs no division."""
         gamma, sigma, tau = group["gamma"], group["sigma"], group["tau"]
         tau, spread = _threshold(gamma, sigma, tau, group["unbiased"])
-        return gamma, sigma, tau / spread, tau * EPSILON
+        return Movement(_bop2, (gamma, sigma, tau / spread, tau * EPSILON), ("m", "v"))
 
     def _flip(self, w: Tensor, gamma: float, sigma: float, tau: float, unbiased: bool) -> None:
         g: Any = w.grad  # a weight without one is not flipped

@@ -8,13 +8,13 @@ source: BinaryConnect (Courbariaux et al., 2015), algorithm 1
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from annotated_types import Ge, Gt, Lt
 from torch.optim import SGD, Adam
 
-from bnnbench.elementwise import clip, sqrt
+from bnnbench.elementwise import Movement, clip, sqrt
 from bnnbench.schedules import Hyper, Scheduled
 from bnnbench.spaces import Float
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 LearningRate = Annotated[float, Gt(0), Float(1e-4, 3e-2, log=True)]
 LearningRateEnd = Annotated[float, Gt(0)]
+ADAM = ("exp_avg", "exp_avg_sq")  #: what Adam remembers of a weight, by the names of torch
 WeightDecay = Annotated[float, Ge(0), Float(1e-6, 1e-3, log=True)]
 
 
@@ -64,16 +65,17 @@ def _clipped_adam(w: Any, g: Any, m: Any, v: Any, bound: float, *adams: float) -
     return clip(w, -bound, bound), m, v
 
 
-def _clipped_sgd(w: Any, g: Any, m: Any, lr: float, momentum: float, bound: float) -> Any:
+def _clipped_sgd(w: Any, g: Any, lr: float, bound: float) -> Any:
+    return clip(w - lr * g, -bound, bound)
+
+
+def _clipped_momentum(w: Any, g: Any, m: Any, lr: float, momentum: float, bound: float) -> Any:
     m = momentum * m + g
     return clip(w - lr * m, -bound, bound), m
 
 
 class FusedAdam(Adam):
     """torch's Adam in its fused form, with those of its hyperparameters that are used here."""
-
-    moments: ClassVar = ("exp_avg", "exp_avg_sq")
-    rule: ClassVar[Any] = staticmethod(adam_rule)
 
     def __init__(
         self,
@@ -85,9 +87,9 @@ class FusedAdam(Adam):
     ) -> None:
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
 
-    def numbers(self, group: Mapping[str, Any], step: int) -> tuple[float, ...]:
-        """Return the numbers of the rule."""
-        return adam_numbers(group, step)
+    def elementwise(self, group: Mapping[str, Any], step: int) -> Movement:
+        """Return the rule for one weight."""
+        return Movement(adam_rule, adam_numbers(group, step), ADAM)
 
 
 class Constrained(torch.optim.Optimizer):
@@ -117,8 +119,6 @@ class _Clipped(Constrained):
 class ClippedAdam(_Clipped, FusedAdam):
     """Adam, then w <- clip(w, -clip, clip)."""
 
-    rule = staticmethod(_clipped_adam)
-
     def __init__(
         self,
         params: Iterable[Any],
@@ -130,16 +130,13 @@ class ClippedAdam(_Clipped, FusedAdam):
         FusedAdam.__init__(self, params, lr=lr, betas=betas, eps=eps)
         keep(self, clip=clip)
 
-    def numbers(self, group: Mapping[str, Any], step: int) -> tuple[float, ...]:
-        """Return the numbers of the rule."""
-        return group["clip"], *adam_numbers(group, step)
+    def elementwise(self, group: Mapping[str, Any], step: int) -> Movement:
+        """Return the rule for one weight."""
+        return Movement(_clipped_adam, (group["clip"], *adam_numbers(group, step)), ADAM)
 
 
 class ClippedSGD(_Clipped, SGD):
     """SGD with momentum, then w <- clip(w, -clip, clip)."""
-
-    moments: ClassVar = ("momentum_buffer",)
-    rule = staticmethod(_clipped_sgd)
 
     def __init__(
         self,
@@ -151,6 +148,9 @@ class ClippedSGD(_Clipped, SGD):
         SGD.__init__(self, params, lr=lr, momentum=momentum)
         keep(self, clip=clip)
 
-    def numbers(self, group: Mapping[str, Any], step: int) -> tuple[float, ...]:
-        """Return the numbers of the rule."""
-        return group["lr"], group["momentum"], group["clip"]
+    def elementwise(self, group: Mapping[str, Any], step: int) -> Movement:
+        """Return the rule for one weight, which needs no memory without momentum."""
+        if not group["momentum"]:
+            return Movement(_clipped_sgd, (group["lr"], group["clip"]))
+        numbers = (group["lr"], group["momentum"], group["clip"])
+        return Movement(_clipped_momentum, numbers, ("momentum_buffer",))

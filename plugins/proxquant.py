@@ -29,19 +29,19 @@ tune: budget and lr
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from annotated_types import Ge, Gt, Lt
 
 from bnnbench.binarization import sign
-from bnnbench.elementwise import clip, where
+from bnnbench.elementwise import Movement, clip, where
 from bnnbench.methods import Method, Phase
 from bnnbench.schedules import Scheduled
 from bnnbench.spaces import Float
 from bnnbench_plugins.bnew import Relaxed
 from bnnbench_plugins.frozen import locked
-from bnnbench_plugins.optimizers import LearningRate, adam, adam_numbers, adam_rule, keep
+from bnnbench_plugins.optimizers import ADAM, LearningRate, adam, adam_numbers, adam_rule, keep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -80,9 +80,6 @@ def _prox_adam(w: Any, g: Any, m: Any, v: Any, r: float, *adams: float) -> Any:
 class ProxAdam(torch.optim.Adam):
     """Adam, then a step of length ``r`` towards -1 or +1, whichever is nearer, and the clip."""
 
-    moments: ClassVar = ("exp_avg", "exp_avg_sq")
-    rule = staticmethod(_prox_adam)
-
     def __init__(
         self,
         params: Iterable[Any],
@@ -94,9 +91,9 @@ class ProxAdam(torch.optim.Adam):
         super().__init__(params, lr=lr, betas=betas, eps=eps, fused=True)
         keep(self, r=r)
 
-    def numbers(self, group: Mapping[str, Any], step: int) -> tuple[float, ...]:
-        """Return the length of the prox and Adam's numbers."""
-        return group["r"], *adam_numbers(group, step)
+    def elementwise(self, group: Mapping[str, Any], step: int) -> Movement:
+        """Return the rule for one weight."""
+        return Movement(_prox_adam, (group["r"], *adam_numbers(group, step)), ADAM)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from bnnbench import chance, kernels, updates
-from bnnbench.elementwise import Projection, clip
+from bnnbench.elementwise import Movement, Projection, clip
 from bnnbench.errors import PluginError
 from bnnbench.latents import Latents
 from bnnbench.layers import BinaryConv2d, BinaryLinear
@@ -285,11 +285,8 @@ def _branching(w, g, lr):
 
 
 class Branching(torch.optim.SGD):
-    moments = ()
-    rule = staticmethod(_branching)
-
-    def numbers(self, group, step):
-        return (group["lr"],)
+    def elementwise(self, group, step):
+        return Movement(_branching, (group["lr"],))
 
 
 def test_a_rule_that_does_not_compile():

@@ -1,7 +1,7 @@
 """What a trial costs beside its training: ``python -m benchmarks.trial``.
 
-A study of digits with Bop, tuned, in a new SQLite database and in this one process, as ``study run``
-does it, with trials whose training takes about a second. Beside the training are Optuna, the
+A study of digits with Bop, tuned, in a new SQLite database and in this one process, as the command
+``study run`` does it, with trials whose training takes about a second. Beside the training are
 database, building the network, evaluating it after every epoch, and looking at its flips. The first
 trials are warm-up. Prints JSON: medians of the seconds of a trial and of its training, the share of
 the rest (the goal is a tenth), and where it goes.

@@ -109,7 +109,7 @@ class Catalogue(ABC):
     def delete_study(self, name: str) -> list[str]:
         """Remove a study and the runs that no other study has; return the keys of these."""
         study_id = self._study_row(name).id
-        e, r, m, v = schema.entries, schema.runs, schema.measurements, schema.events
+        e, r, v = schema.entries, schema.runs, schema.events
         with self.begin() as connection:
             mine = sa.select(e.c.run_id).where(e.c.study_id == study_id)
             others = sa.select(e.c.run_id).where(e.c.study_id != study_id)
@@ -122,8 +122,8 @@ class Catalogue(ABC):
             keys: list[str] = []
             for some in chunks(orphans, 500):
                 keys += connection.execute(sa.select(r.c.key).where(r.c.id.in_(some))).scalars()
-                connection.execute(sa.delete(v).where(v.c.run_id.in_(some)))
-                connection.execute(sa.delete(m).where(m.c.run_id.in_(some)))
+                for table in (v, schema.measurements, schema.series):
+                    connection.execute(sa.delete(table).where(table.c.run_id.in_(some)))
                 connection.execute(sa.delete(r).where(r.c.id.in_(some)))
             connection.execute(sa.delete(schema.studies).where(schema.studies.c.id == study_id))
         return keys

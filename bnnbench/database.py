@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,8 @@ from bnnbench import schema
 from bnnbench.errors import StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sqlalchemy.engine import Connection, Engine
 
 
@@ -74,6 +78,18 @@ def on_sqlite_connect(connection: Any, _record: Any) -> None:
     """Let many processes write: WAL lives in the file, the rest in each connection."""
     for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+@contextmanager
+def many_made() -> Iterator[None]:
+    """Let very many rows be read without looking for garbage among them over and over."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def migrate(engine: Engine) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from bnnbench.runs import Run
@@ -39,20 +40,15 @@ class Entry(NamedTuple):
         return f"{self.task} {self.method} {self.role} {number}"
 
 
-def entry_of(row: Any) -> Entry:
-    """Return the entry in a row of the tables of entries and runs."""
-    return Entry(
-        row.task,
-        row.method,
-        row.role,
-        row.number,
-        row.id,
-        Run.from_json(row.spec),
-        row.state,
-        json.loads(row.facts),
-        row.error,
-        row.shared,
-        row.environment or "",
-        row.started_at,
-        row.finished_at,
-    )
+def entry_of(row: Sequence[Any]) -> Entry:
+    """Return the entry in a row with its fields, of which run and facts are text."""
+    entry = Entry._make(row)
+    run, facts = Run.from_json(row[5]), _facts(row[7])
+    return entry._replace(run=run, facts=facts, environment=entry.environment or "")
+
+
+@lru_cache(maxsize=64)
+def _facts(text: str) -> Mapping[str, Any]:
+    """The facts of a run; those of a method's other seeds are the same text, parsed once."""
+    facts: Mapping[str, Any] = json.loads(text)
+    return facts

@@ -1,6 +1,6 @@
 """The runs of a database: their places in studies, their states, and what was measured in them.
 
-Measurements are written once an epoch.
+Measurements are written once an epoch, and bound into series when their run has ended.
 """
 
 from __future__ import annotations
@@ -12,17 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from bnnbench import schema
+from bnnbench import binding, schema
 from bnnbench.catalogue import Catalogue, chunks
+from bnnbench.database import many_made
 from bnnbench.entries import BASE, CONFIRM, ENDED, FAILED, PENDING, RUNNING, Entry, entry_of
+from bnnbench.outcomes import Outcome, outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from bnnbench.measurements import Measurement
     from bnnbench.runs import Run
+    from bnnbench.series import Measured, Series
 
 _AGAIN = ((CONFIRM, FAILED), (BASE, FAILED))
+_STORED = {"run": "spec"}  #: the columns of an entry's fields that have another name
 
 
 class Ledger(Catalogue):
@@ -66,16 +70,16 @@ class Ledger(Catalogue):
     def entries(self, study: str, **place: Any) -> list[Entry]:
         """Return a study's runs, of one place or of all."""
         e, r = schema.entries, schema.runs
+        wanted = {"study_id": self._study_row(study).id, **place}
+        fields = [(e if name in e.c else r, _STORED.get(name, name)) for name in Entry._fields]
         query = (
-            sa.select(e.c.task, e.c.method, e.c.role, e.c.number, r)
+            sa.select(*(table.c[name] for table, name in fields))
             .join(r, r.c.id == e.c.run_id)
-            .where(
-                e.c.study_id == self._study_row(study).id, *(e.c[k] == v for k, v in place.items())
-            )
+            .where(*(e.c[name] == value for name, value in wanted.items()))
             .order_by(e.c.id)
         )
-        with self.begin() as connection:
-            return [entry_of(row) for row in connection.execute(query)]
+        with self.begin() as connection, many_made():
+            return [entry_of(row) for row in connection.execute(query).all()]
 
     def states(self, keys: Iterable[str]) -> dict[str, str]:
         """Return the states of those of the runs, named by content key, that are known."""
@@ -93,19 +97,19 @@ class Ledger(Catalogue):
     ) -> None:
         """Begin a run anew, or go on ``after`` an epoch; what was measured later is removed."""
         key = self._environment(environment)
-        m, r = schema.measurements, schema.runs
+        r = schema.runs
         values: dict[str, Any] = {
             "state": RUNNING,
             "facts": json.dumps(facts, sort_keys=True),
             "environment": key,
             "finished_at": None,
+            "outcome": None,
             "error": "",
         }
         if after is None:
             values["started_at"] = time.time()
         with self.begin() as connection:
-            later = [m.c.epoch > after] if after is not None else []
-            connection.execute(sa.delete(m).where(m.c.run_id == run_id, *later))
+            binding.cut(connection, run_id, after)
             connection.execute(sa.update(r).where(r.c.id == run_id).values(**values))
 
     def write(self, run_id: int, measured: Sequence[Measurement]) -> None:
@@ -124,37 +128,61 @@ class Ledger(Catalogue):
         r = schema.runs
         with self.begin() as connection:
             connection.execute(sa.update(r).where(r.c.id == run_id).values(**values))
+            if state in ENDED:
+                binding.bind(connection, run_id)
 
-    def value(self, run_id: int, metric: str, **place: Any) -> float | None:
+    def value(
+        self, run_id: int, metric: str, *, epoch: int | None = None, **place: Any
+    ) -> float | None:
         """Return one measurement of a run, or None; of several, the latest epoch's."""
-        m = schema.measurements
-        query = (
-            sa.select(m.c.value)
-            .where(m.c.run_id == run_id, m.c.metric == metric)
-            .where(*(m.c[k] == v for k, v in place.items()))
-            .order_by(m.c.epoch.desc())
-        )
         with self.begin() as connection:
-            found: float | None = connection.execute(query).scalar()
-        return found
+            found = binding.read(connection, [run_id], metric=[metric], **_listed(place))
+        measured = (m for series in found for m in series.measured())
+        fitting = [m for m in measured if epoch in (None, m.epoch)]
+        return max(fitting, key=lambda m: m.epoch).value if fitting else None
 
-    def measured(self, study: str, metrics: Iterable[str], **place: Any) -> list[Any]:
-        """Return (run_id, metric, epoch, split, mode, layer, phase, value) of a study's runs."""
-        m, e = schema.measurements, schema.entries
-        mine = sa.select(e.c.run_id).where(e.c.study_id == self._study_row(study).id)
-        query = (
-            sa.select(m)
-            .where(m.c.run_id.in_(mine), m.c.metric.in_(list(metrics)))
-            .where(*(m.c[k] == v for k, v in place.items()))
-            .order_by(m.c.run_id, m.c.metric, m.c.split, m.c.mode, m.c.layer, m.c.epoch)
+    def measured(self, study: str, metrics: Iterable[str], **place: Any) -> list[Measured]:
+        """Return some measurements of a study's runs: by run, kind and epoch."""
+        return [m for series in self.series(study, metrics, **place) for m in series.measured()]
+
+    def series(
+        self,
+        study: str,
+        metrics: Iterable[str],
+        *,
+        role: str | None = None,
+        state: str | None = None,
+        **place: Any,
+    ) -> list[Series]:
+        """Return some series of a study's runs, or of those of one role or state, by run."""
+        e, r = schema.entries, schema.runs
+        wanted = {e.c.study_id: self._study_row(study).id, e.c.role: role, r.c.state: state}
+        runs = sa.select(e.c.run_id).join(r, r.c.id == e.c.run_id)
+        runs = runs.where(*(column == v for column, v in wanted.items() if v is not None))
+        with self.begin() as connection, many_made():
+            return binding.read(connection, runs, metric=list(metrics), **_listed(place))
+
+    def outcomes(self, study: str, state: str) -> dict[int, Outcome]:
+        """Return what those of a study's runs came to that ended so, by run."""
+        e, r, m = schema.entries, schema.runs, schema.measurements
+        ended = (
+            e.c.study_id == self._study_row(study).id,
+            r.c.state == state,
+            r.c.outcome.is_not(None),
         )
-        with self.begin() as connection:
-            return list(connection.execute(query))
+        query = sa.select(r.c.id, r.c.outcome).join(e, r.c.id == e.c.run_id).where(*ended)
+        with self.begin() as connection, many_made():
+            found = dict(connection.execute(query).all())
+            loose = connection.execute(sa.select(m.c.run_id).distinct()).scalars().all()
+            anew = {run_id: binding.read(connection, [run_id]) for run_id in found.keys() & loose}
+            outcomes = {run_id: Outcome.from_json(text) for run_id, text in found.items()}
+            return outcomes | {run_id: outcome(series) for run_id, series in anew.items()}
 
     def environments(self, study: str) -> dict[str, dict[str, Any]]:
         """Return the environments in which a study's runs were trained, by key."""
-        keys = {entry.environment for entry in self.entries(study)}
-        env = schema.environments
+        e, r, env = schema.entries, schema.runs, schema.environments
+        keys = sa.select(r.c.environment).join(e, r.c.id == e.c.run_id)
+        keys = keys.where(e.c.study_id == self._study_row(study).id)
         with self.begin() as connection:
             rows = connection.execute(sa.select(env).where(env.c.key.in_(keys))).all()
         return {row.key: json.loads(row.spec) for row in rows}
@@ -169,3 +197,7 @@ class Ledger(Catalogue):
             if connection.execute(sa.select(env.c.key).where(env.c.key == key)).first() is None:
                 connection.execute(env.insert(), {"key": key, "spec": text})
         return key
+
+
+def _listed(place: Mapping[str, Any]) -> dict[str, list[Any]]:
+    return {name: [value] for name, value in place.items()}

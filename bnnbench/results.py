@@ -20,8 +20,14 @@ from bnnbench.store import BASE, CONFIRM, DONE, TUNE, Entry, Store
 
 if TYPE_CHECKING:
     from bnnbench.interfaces import Task as Kind
+    from bnnbench.outcomes import Outcome
     from bnnbench.runs import Run
+    from bnnbench.series import Series
     from bnnbench.studies import MethodSpec, Published, Study
+
+
+#: how numpy reads the points of a series
+POINT = np.dtype([("epoch", "<i4"), ("phase", "<i4"), ("value", "<f8")])
 
 
 class Curve(NamedTuple):
@@ -111,6 +117,17 @@ class Base(NamedTuple):
     used_by: Sequence[str]
 
 
+def points(series: Series) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return the epochs and the values of a series.
+
+    >>> from bnnbench.series import Measured, bound
+    >>> points(bound([Measured(1, "loss", "train", "", "", 2, 0, 0.5)])[0])
+    (array([2]), array([0.5]))
+    """
+    found = np.frombuffer(series.points, POINT)
+    return found["epoch"].astype(np.int64), found["value"].astype(np.float64)
+
+
 class Results:
     """The runs of a study and what was measured in them."""
 
@@ -128,6 +145,11 @@ class Results:
     def environments(self) -> dict[str, dict[str, Any]]:
         """Where the runs were trained, by key."""
         return self._store.environments(self.name)
+
+    @cached_property
+    def outcomes(self) -> dict[int, Outcome]:
+        """What the finished runs came to, by the runs' numbers."""
+        return self._store.outcomes(self.name, DONE)
 
     def kind(self, task: str) -> Kind:
         """Return what a task is, by its data."""
@@ -149,58 +171,67 @@ class Results:
 
     def confirmed(self, task: str = "", method: str = "") -> list[Entry]:
         """Return the finished confirming runs, of one task and method or of all."""
+        among = self.cell(task, method) if task and method else self.entries
         return [
             e
-            for e in self.entries
+            for e in among
             if (e.role, e.state) == (CONFIRM, DONE)
             and task in ("", e.task)
             and method in ("", e.method)
         ]
 
+    def cell(self, task: str, method: str) -> list[Entry]:
+        """Return all runs of a task and method."""
+        return self._cells.get((task, method), [])
+
+    @cached_property
+    def _cells(self) -> dict[tuple[str, str], list[Entry]]:
+        cells: dict[tuple[str, str], list[Entry]] = {}
+        for entry in self.entries:
+            cells.setdefault((entry.task, entry.method), []).append(entry)
+        return cells
+
     def curves(self, metric: str, role: str = CONFIRM, **place: Any) -> list[Curve]:
         """Return a metric of all finished runs over the epochs; ``place``: split, mode, layer."""
-        rows = self._store.measured(self.name, [metric], **place)
-        grouped: dict[tuple[Any, ...], list[Any]] = {}
-        for row in rows:
-            grouped.setdefault((row.run_id, row.split, row.mode, row.layer), []).append(row)
-        by_run: dict[int, list[tuple[Any, ...]]] = {}
-        for (run_id, *where), group in grouped.items():
-            epochs = np.array([row.epoch for row in group])
-            values = np.array([row.value for row in group], dtype=float)
-            by_run.setdefault(run_id, []).append((*where, epochs, values))
+        by_run: dict[int, list[Series]] = {}
+        for series in self.series([metric], role, **place):
+            by_run.setdefault(series.run_id, []).append(series)
         return [
-            Curve(entry, *curve)
+            Curve(entry, series.split, series.mode, series.layer, *points(series))
             for entry in self.entries
             if (entry.role, entry.state) == (role, DONE)
-            for curve in by_run.get(entry.run_id, [])
+            for series in by_run.get(entry.run_id, [])
         ]
+
+    def series(self, metrics: Iterable[str], role: str = CONFIRM, **place: Any) -> list[Series]:
+        """Return some metrics of all finished runs as they are stored."""
+        return self._store.series(self.name, metrics, role=role, state=DONE, **place)
 
     def bases(self) -> list[Base]:
         """Return the runs that others build on, in the order in which they were made."""
-        values = {
-            (curve.entry.run_id, curve.mode): dict(zip(curve.epochs, curve.values, strict=True))
-            for curve in self.curves("accuracy", role=BASE, split="validation", layer="")
-        }
-        selected = {c.entry.run_id: c.values[0] for c in self.curves("selected_epoch", role=BASE)}
         return [
-            Base(
-                entry,
-                values.get((entry.run_id, entry.facts.get("judged", "")), {}).get(
-                    selected.get(entry.run_id)
-                ),
-                self._used_by(entry),
-            )
+            Base(entry, self._selected(entry), self._used_by(entry))
             for entry in self.entries
             if entry.role == BASE
         ]
 
+    def _selected(self, entry: Entry) -> float | None:
+        """The accuracy on validation of a finished run, in its judged mode."""
+        found = self.outcomes.get(entry.run_id)
+        return found.selected.get(entry.facts.get("judged", "")) if found else None
+
     def _used_by(self, base: Entry) -> list[str]:
-        own = base.run.key
-        used = {
-            key: dict.fromkeys(e.method for e in self.entries if getattr(e.run, key) == own)
-            for key in (START_FROM, TEACHER)
-        }
+        used = {key: self._users.get((key, base.run.key)) for key in (START_FROM, TEACHER)}
         return [f"{key} of {', '.join(methods)}" for key, methods in used.items() if methods]
+
+    @cached_property
+    def _users(self) -> dict[tuple[str, str], dict[str, None]]:
+        """The methods whose runs start from or learn from a run, by how and by its key."""
+        users: dict[tuple[str, str], dict[str, None]] = {}
+        for entry in self.entries:
+            for key in (START_FROM, TEACHER):
+                users.setdefault((key, getattr(entry.run, key)), {})[entry.method] = None
+        return users
 
     def rows(self) -> list[Row]:
         """Return the table of results: for each task and method, a line for each inference mode."""
@@ -214,81 +245,68 @@ class Results:
 
 
 class _Facts:
-    """All measurements that the table needs, read once."""
+    """All that the table needs, read once."""
 
     def __init__(self, results: Results) -> None:
         self.results = results
-        self.runs = {entry.run.key: entry.run for entry in results.entries}
-        self.values: dict[int, dict[tuple[str, str, str], list[tuple[int, float]]]] = {}
-        metrics = ["accuracy", "flip_step", "seconds.train", "weight_bits", "activation_bits"]
-        metrics += ["selected_epoch", *OTHERS]
-        for row in results._store.measured(results.name, metrics, layer=""):
-            run = self.values.setdefault(row.run_id, {})
-            run.setdefault((row.metric, row.split, row.mode), []).append((row.epoch, row.value))
+        self.bases = {e.run.key: e.run for e in results.entries if e.role == BASE}
 
     def rows(self, task: str, method: str) -> list[Row]:
-        mine = [e for e in self.results.entries if (e.task, e.method) == (task, method)]
+        mine = self.results.cell(task, method)
         asked = [e for e in mine if e.role == CONFIRM]
         done = [e for e in asked if e.state == DONE]
         judged = done[0].facts.get("judged", "") if done else ""
-        modes = {mode for e in done for (_, split, mode) in self._of(e) if split == "test"} or {""}
+        found = self._of(done)
+        tested = {mode for o in found for modes in o.test.values() for mode in modes}
+        common = self._common(task, method, mine, asked, done)
         return [
-            self._row(task, method, mode, mode == judged, mine, asked, done)
-            for mode in sorted(modes, key=lambda mode: (mode != judged, mode))
+            Row(
+                **common,
+                mode=mode,
+                judged=mode == judged,
+                weight_bits=_told(_numbers((o.bits.get("weight_bits") for o in found), mode)),
+                test=Spread.of(_numbers((o.test.get("accuracy") for o in found), mode)),
+                validation=Spread.of(_numbers((o.selected for o in found), mode)),
+                others=_others(found, mode),
+                published=_published(self.results.study, task, method, mode),
+            )
+            for mode in sorted(tested or {""}, key=lambda mode: (mode != judged, mode))
         ]
 
-    def _row(
-        self,
-        task: str,
-        method: str,
-        mode: str,
-        judged: bool,
-        mine: list[Entry],
-        asked: list[Entry],
-        done: list[Entry],
-    ) -> Row:
+    def _common(
+        self, task: str, method: str, mine: list[Entry], asked: list[Entry], done: list[Entry]
+    ) -> dict[str, Any]:
+        """What the lines of a method have in common, whatever their mode."""
         study = self.results.study
         spec = study.method(method)
         chosen = dict(done[0].run.method.hyperparameters) if done else {}
-        timed = [e for e in done if not e.shared]
-        states = [e.state for e in asked]
-        return Row(
-            task=task,
-            method=method,
-            mode=mode,
-            judged=judged,
-            weight_bits=_told(int(v) for e in done for v in self._at(e, "weight_bits", "", mode)),
-            activation_bits=_told(int(v) for e in done for v in self._at(e, "activation_bits")),
-            test=Spread.of([v for e in done for v in self._at(e, "accuracy", "test", mode)]),
-            validation=Spread.of([v for e in done for v in self._selected(e, mode)]),
-            flips=Spread.of([statistics.fmean(v) for e in done if (v := self._at(e, "flip_step"))]),
-            seconds=_median([s for e in timed if (s := self._seconds(e)) is not None]),
-            ratio=self._ratio(task, timed),
-            timed=len(timed),
-            hyperparameters=chosen,
-            tuned=_tuned(chosen, spec, [e for e in mine if e.role == TUNE]),
-            asked=max(len(asked), study.protocol.seeds),
-            done=len(done),
-            ended_badly={s: states.count(s) for s in ("failed", "diverged") if s in states},
-            trials=_counts([e.state for e in mine if e.role == TUNE]),
-            kind=self.results.kind(task),
-            note=self.results.notes.get(task, ""),
-            others=self._others(done, mode),
-            builds_on=tuple(
+        found, timed = self._of(done), [e for e in done if not e.shared]
+        tuned, states = [e for e in mine if e.role == TUNE], [e.state for e in asked]
+        return {
+            "task": task,
+            "method": method,
+            "activation_bits": _told(_numbers((o.bits.get("activation_bits") for o in found), "")),
+            "flips": Spread.of([o.flips for o in found if o.flips is not None]),
+            "seconds": _median([o.seconds for o in self._of(timed) if o.seconds is not None]),
+            "ratio": self._ratio(task, timed),
+            "timed": len(timed),
+            "hyperparameters": chosen,
+            "tuned": _tuned(chosen, spec, tuned),
+            "asked": max(len(asked), study.protocol.seeds),
+            "done": len(done),
+            "ended_badly": {s: states.count(s) for s in ("failed", "diverged") if s in states},
+            "trials": _counts([e.state for e in tuned]),
+            "kind": self.results.kind(task),
+            "note": self.results.notes.get(task, ""),
+            "builds_on": tuple(
                 f"{key} = {name}" for key, name in bases(spec, study.task(task)).items()
             ),
-            epochs_before=max((self._epochs_before(e.run) for e in asked), default=0),
-            published=_published(study, task, method, mode),
-        )
-
-    def _others(self, done: list[Entry], mode: str) -> dict[str, Spread]:
-        """The metrics of the test split beside accuracy."""
-        found = {m: [v for e in done for v in self._at(e, m, "test", mode)] for m in OTHERS}
-        return {metric: spread for metric, values in found.items() if (spread := Spread.of(values))}
+            "epochs_before": max((self._epochs_before(e.run) for e in asked), default=0),
+        }
 
     def _epochs_before(self, run: Run) -> int:
         """The epochs of all the runs that a run starts from."""
-        start = self.runs.get(run.start_from)
+        start = self.bases.get(run.start_from)
         return start.epochs + self._epochs_before(start) if start else 0
 
     def _ratio(self, task: str, timed: list[Entry]) -> Spread | None:
@@ -300,22 +318,22 @@ class _Facts:
 
     def _medians(self, entries: list[Entry]) -> dict[int, float]:
         """The seconds of an epoch by seed."""
-        found = {e.number: self._seconds(e) for e in entries}
-        return {seed: seconds for seed, seconds in found.items() if seconds is not None}
+        found = zip(entries, self._of(entries), strict=True)
+        return {e.number: o.seconds for e, o in found if o.seconds is not None}
 
-    def _seconds(self, entry: Entry) -> float | None:
-        return _median(self._at(entry, "seconds.train"))
+    def _of(self, entries: list[Entry]) -> list[Outcome]:
+        return [self.results.outcomes[e.run_id] for e in entries]
 
-    def _selected(self, entry: Entry, mode: str) -> list[float]:
-        epochs = self._at(entry, "selected_epoch")
-        series = self._of(entry).get(("accuracy", "validation", mode), [])
-        return [value for epoch, value in series if epochs and epoch == int(epochs[0])]
 
-    def _at(self, entry: Entry, metric: str, split: str = "", mode: str = "") -> list[float]:
-        return [value for _, value in self._of(entry).get((metric, split, mode), [])]
+def _numbers(found: Iterable[Mapping[str, float] | None], mode: str) -> list[float]:
+    """The numbers of a mode, of those runs that have one."""
+    return [numbers[mode] for numbers in found if numbers and mode in numbers]
 
-    def _of(self, entry: Entry) -> dict[tuple[str, str, str], list[tuple[int, float]]]:
-        return self.values.get(entry.run_id, {})
+
+def _others(found: Sequence[Outcome], mode: str) -> dict[str, Spread]:
+    """The metrics of the test split beside accuracy."""
+    values = {metric: _numbers((o.test.get(metric) for o in found), mode) for metric in OTHERS}
+    return {metric: spread for metric in OTHERS if (spread := Spread.of(values[metric]))}
 
 
 def ratios(mine: Mapping[int, float], theirs: Mapping[int, float]) -> dict[int, float]:
@@ -350,9 +368,9 @@ def _tuned(chosen: Mapping[str, Any], spec: MethodSpec, trials: Sequence[Entry])
     return sorted(name for name in chosen if len({repr(t.get(name)) for t in tried}) > 1)
 
 
-def _told(values: Iterable[int]) -> str:
+def _told(values: Iterable[float]) -> str:
     """The different values: "1", or "1-32" where the runs are not alike."""
-    return "-".join(map(str, sorted(set(values)))) or "?"
+    return "-".join(str(int(value)) for value in sorted(set(values))) or "?"
 
 
 def _counts(states: Sequence[str]) -> dict[str, int]:

@@ -7,8 +7,8 @@ from sqlalchemy import (
     Column,
     Float,
     ForeignKey,
-    Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 
 VERSION_TABLE = "bnnbench_alembic_version"
-HEAD = "0001"  #: the newest migration, which a test compares with the folder
+HEAD = "0002"  #: the newest migration, which a test compares with the folder
 
 metadata = MetaData()
 
@@ -53,13 +53,14 @@ runs = Table(
     Column("environment", String(20), ForeignKey(environments.c.key)),
     Column("started_at", Float),
     Column("finished_at", Float),
+    Column("outcome", Text),  # of a run that has ended; see bnnbench.outcomes
 )
 
 entries = Table(
     "bnnbench_entries",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("study_id", Integer, ForeignKey(studies.c.id), nullable=False),
+    Column("study_id", Integer, ForeignKey(studies.c.id), nullable=False, index=True),
     Column("task", String(200), nullable=False),
     Column("method", String(200), nullable=False),
     Column("role", String(20), nullable=False),
@@ -68,6 +69,7 @@ entries = Table(
     UniqueConstraint("study_id", "task", "method", "role", "number"),
 )
 
+# those of a run under way, as they come
 measurements = Table(
     "bnnbench_measurements",
     metadata,
@@ -80,7 +82,18 @@ measurements = Table(
     Column("phase", Integer, nullable=False),
     Column("value", Float),  # NULL is not a number
 )
-Index("bnnbench_measurements_metric", measurements.c.metric, measurements.c.run_id)
+
+# those of a run that has ended; see bnnbench.series
+series = Table(
+    "bnnbench_series",
+    metadata,
+    Column("run_id", Integer, ForeignKey(runs.c.id), primary_key=True),
+    Column("metric", String(60), primary_key=True),
+    Column("split", String(20), primary_key=True),
+    Column("mode", String(40), primary_key=True),
+    Column("layer", String(200), primary_key=True),
+    Column("points", LargeBinary, nullable=False),
+)
 
 events = Table(
     "bnnbench_events",

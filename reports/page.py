@@ -23,9 +23,10 @@ from bnnbench import __version__
 from bnnbench.cli.options import masked
 from bnnbench.interfaces import Figure
 from bnnbench.plugins import describe
-from bnnbench.store import CONFIRM
+from bnnbench.store import BASE, CONFIRM
 from bnnbench_reports import records, tables
 from bnnbench_reports.readings import noted_tasks
+from bnnbench_reports.thinning import first_said
 from bnnbench_reports.toml import study_file
 from bnnbench_reports.verdict import verdict
 
@@ -91,7 +92,9 @@ def facts(results: Results) -> dict[str, Any]:
         "roles": records.roles(results),
         "environments": records.environments(results),
         "runs": tables.noted(records.runs_table(results), results.notes),
+        "runs_said": first_said(len(records.of_role(results, CONFIRM))),
         "bases": tables.noted(records.bases_table(results), results.notes),
+        "bases_said": first_said(len(records.of_role(results, BASE)), "runs that they build on"),
         "commands": commands(results),
         "requirements": requirements(results),
         "protocol": study.protocol,

@@ -89,6 +89,11 @@ def bundles(
         for curve in results.curves(metric, split=split, layer=layer)
         if curve.mode == (judged_mode(curve.entry) if judged else "")
     ]
+    return bundled(results, curves)
+
+
+def bundled(results: Results, curves: Iterable[Curve]) -> list[Bundle]:
+    """Return curves put together by task and method, in the order of the study."""
     found = []
     for (task, method), mine in in_order(results, curves, lambda curve: curve.entry):
         epochs, values = aligned(mine)
@@ -100,19 +105,24 @@ def bundles(
 
 def aligned(curves: Sequence[Curve]) -> tuple[Array, Array]:
     """Return the epochs that all curves have, and their values there, (curves, epochs)."""
-    common: Array = reduce(np.intersect1d, [curve.epochs for curve in curves])
+    common: Array = curves[0].epochs
+    if all(np.array_equal(curve.epochs, common) for curve in curves):
+        return common, np.stack([curve.values for curve in curves])
+    common = reduce(np.intersect1d, [curve.epochs for curve in curves])
     return common, np.stack([c.values[np.isin(c.epochs, common)] for c in curves])
 
 
 def scores(results: Results, metric: str = "accuracy") -> list[Scores]:
     """Return the test accuracies, or another metric of the test split, the judged mode first."""
     found = []
-    curves = results.curves(metric, split="test", layer="")
-    for (task, method), mine in in_order(results, curves, lambda curve: curve.entry):
-        judged = judged_mode(mine[0].entry)
-        for mode in sorted({c.mode for c in mine}, key=lambda mode: (mode != judged, mode)):
-            values = {c.entry.number: float(c.values[-1]) for c in mine if c.mode == mode}
-            found.append(Scores(task, method, mode, mode == judged, values))
+    for (task, method), mine in in_order(results, results.confirmed(), lambda entry: entry):
+        by_mode: dict[str, dict[int, float]] = {}
+        for entry in mine:
+            for mode, value in results.outcomes[entry.run_id].test.get(metric, {}).items():
+                by_mode.setdefault(mode, {})[entry.number] = value
+        judged = judged_mode(mine[0])
+        for mode in sorted(by_mode, key=lambda mode: (mode != judged, mode)):
+            found.append(Scores(task, method, mode, mode == judged, by_mode[mode]))
     return found
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bnnbench.buckets import BUCKETS, TRAIN, WARMUP
 from bnnbench.metrics import accuracy_of
+from bnnbench.results import points
 from bnnbench.store import CONFIRM
 from bnnbench_reports.readings import Cell, judged_mode
 from bnnbench_reports.tables import NONE, Table
+from bnnbench_reports.thinning import ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,12 +35,16 @@ class Roles(NamedTuple):
 
 def seconds_by_bucket(results: Results) -> dict[Cell, dict[str, float]]:
     """Return the seconds in each bucket, the sum over the finished confirming runs."""
+    by_run: dict[int, dict[str, float]] = {}
+    for series in results.series([f"seconds.{bucket}" for bucket in COLUMNS], layer=""):
+        bucket = series.metric.removeprefix("seconds.")
+        by_run.setdefault(series.run_id, {})[bucket] = float(points(series)[1].sum())
     found: dict[Cell, dict[str, float]] = {}
-    for bucket in COLUMNS:
-        for curve in results.curves(f"seconds.{bucket}", layer=""):
-            cell = found.setdefault((curve.entry.task, curve.entry.method), {})
-            cell[bucket] = cell.get(bucket, 0.0) + float(curve.values.sum())
-    return found
+    for entry in results.confirmed():
+        cell = found.setdefault((entry.task, entry.method), {})
+        for bucket, seconds in by_run.get(entry.run_id, {}).items():
+            cell[bucket] = cell.get(bucket, 0.0) + seconds
+    return {cell: seconds for cell, seconds in found.items() if seconds}
 
 
 def buckets_table(results: Results) -> Table:
@@ -101,14 +108,14 @@ def _roles(heading: str, known: Sequence[Mapping[str, Any]]) -> Roles:
 
 def environments(results: Results) -> list[tuple[str, Table]]:
     """Return each environment as a heading with its number of runs and a table of its values."""
-    runs = [entry.environment for entry in results.entries]
+    runs = Counter(entry.environment for entry in results.entries)
     return [
         (
-            f"{runs.count(key)} runs",
+            f"{runs[key]} runs",
             Table(("", ""), [(name, text(value)) for name, value in spec.items()]),
         )
         for key, spec in sorted(
-            results.environments.items(), key=lambda item: (-runs.count(item[0]), item[0])
+            results.environments.items(), key=lambda item: (-runs[item[0]], item[0])
         )
     ]
 
@@ -125,27 +132,20 @@ def text(value: Any) -> str:
 
 
 def runs_table(results: Results) -> Table:
-    """Return every confirming run, with its test accuracy in the judged mode and its key."""
-    judged = {
-        (curve.entry.run_id, curve.mode): float(curve.values[-1])
-        for curve in results.curves("accuracy", split="test", layer="")
-    }
+    """Return the confirming runs, each with its test accuracy in the judged mode and its key."""
     lines = [
         (
             entry.task,
             entry.method,
             str(entry.number),
-            f"{accuracy:.2f}"
-            if (accuracy := judged.get((entry.run_id, judged_mode(entry)))) is not None
-            else NONE,
+            _number(_tested(results, entry)),
             judged_mode(entry) or NONE,
             wall(entry),
             "yes" if entry.shared else "no",
             entry.state,
             entry.run.key,
         )
-        for entry in results.entries
-        if entry.role == CONFIRM
+        for entry in of_role(results, CONFIRM)[:ROWS]
     ]
     columns = ["task", "method", "seed", f"test {_accuracy(results)}, %", "judged with"]
     columns += ["wall time, s"]
@@ -153,21 +153,35 @@ def runs_table(results: Results) -> Table:
     return Table(columns, lines, frozenset({2, 3, 5}))
 
 
+def of_role(results: Results, role: str) -> list[Entry]:
+    """Return the runs that are there for something, in the order in which they were made."""
+    return [entry for entry in results.entries if entry.role == role]
+
+
+def _tested(results: Results, entry: Entry) -> float | None:
+    found = results.outcomes.get(entry.run_id)
+    return found.test.get("accuracy", {}).get(judged_mode(entry)) if found else None
+
+
+def _number(value: float | None) -> str:
+    return NONE if value is None else f"{value:.2f}"
+
+
 def bases_table(results: Results) -> Table:
-    """Return every run that others start from or learn from."""
+    """Return the runs that others start from or learn from."""
     lines = [
         (
             entry.task,
             entry.method,
             str(entry.number),
-            NONE if base.validation is None else f"{base.validation:.2f}",
+            _number(base.validation),
             judged_mode(entry) or NONE,
             ", ".join(base.used_by) or NONE,
             wall(entry),
             entry.state,
             entry.run.key,
         )
-        for base in results.bases()
+        for base in results.bases()[:ROWS]
         for entry in [base.entry]
     ]
     columns = ["task", "run", "seed", f"validation {_accuracy(results)}, %", "judged with"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bnnbench.metrics import OTHERS, accuracy_of
 from bnnbench.store import CONFIRM, DIVERGED, DONE, ENDED, FAILED, PRUNED, TUNE
+from bnnbench_reports.thinning import REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -179,7 +180,7 @@ def coverage_table(results: Results) -> Table:
 
 
 def _coverage(results: Results, task: str, method: str) -> tuple[str, ...]:
-    mine = [e for e in results.entries if (e.task, e.method) == (task, method)]
+    mine = results.cell(task, method)
     confirming = Counter(e.state for e in mine if e.role == CONFIRM)
     trials = Counter(e.state for e in mine if e.role == TUNE)
     asked = results.study.protocol.seeds
@@ -200,8 +201,7 @@ def ended(entries: Iterable[Entry]) -> int:
 def reasons(entries: Sequence[Entry], asked: int) -> list[str]:
     """Return why runs failed, diverged or are missing, each reason once with its count."""
     bad = [e for e in entries if e.state in (FAILED, DIVERGED)]
-    counts = Counter(one_line(e.error) or f"{e.state}, no reason is known" for e in bad)
-    said = [f"{count} × {reason}" for reason, count in counts.items()]
+    said = counted(one_line(e.error) or f"{e.state}, no reason is known" for e in bad)
     trials = [e for e in entries if e.role == TUNE]
     confirming = [e for e in entries if e.role == CONFIRM]
     if trials and not confirming and all(e.state in (FAILED, DIVERGED, PRUNED) for e in trials):
@@ -210,6 +210,21 @@ def reasons(entries: Sequence[Entry], asked: int) -> list[str]:
         running = sum(e.state == "running" for e in confirming)
         said.append(f"{missing} not finished" + (f" ({running} begun)" if running else ""))
     return said
+
+
+def counted(reasons: Iterable[str]) -> list[str]:
+    """Return each reason once with its count; of very many the most frequent ones.
+
+    >>> counted(["no", "full", "no"])
+    ['2 × no', '1 × full']
+    """
+    counts = Counter(reasons)
+    if len(counts) <= REASONS:
+        return [f"{count} × {reason}" for reason, count in counts.items()]
+    most = counts.most_common(REASONS)
+    rest = counts.total() - sum(count for _, count in most)
+    others = f"{rest} × one of {len(counts) - REASONS} other reasons"
+    return [*(f"{count} × {reason}" for reason, count in most), others]
 
 
 def one_line(error: str) -> str:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 import numpy as np
 import pytest
 
 from bnnbench.measurements import Measurement
-from bnnbench.results import Results
-from bnnbench.store import Store
+from bnnbench.results import Curve, Results
+from bnnbench.store import DONE, Store
+from bnnbench_reports import thinning
 from bnnbench_reports.colours import COLOURS, GREY, looks
 from bnnbench_reports.figures import accuracy, flips, layers, loss, relaxation, scores, times
 from bnnbench_reports.figures.drawing import count_of, plain, positive
+from bnnbench_reports.readings import Bundle, aligned
 
 from .small_study import enter, fill, record, study
 
@@ -82,10 +85,13 @@ def test_epochs_that_a_seed_lacks_are_left_out(store):
     """A mean is over all seeds, so epochs that not all have are not shown."""
     fill(store)
     first = store.entries("s", method="bop", number=1)[0].run_id
-    with store.begin() as connection:
-        connection.exec_driver_sql(
-            f"DELETE FROM bnnbench_measurements WHERE run_id = {first} AND epoch = 2"
-        )
+    found = [
+        m for m in store.measured("s", ["accuracy"]) if (m.run_id, m.split) == (first, "validation")
+    ]
+    kept = [Measurement(m.metric, m.value, m.epoch, m.split, m.mode) for m in found if m.epoch != 2]
+    store.start_run(first, {"judged": "binary"}, {})
+    store.write(first, kept)
+    store.end_run(first, DONE)
 
     bop = accuracy.info(Results(store, "s"))[2]
 
@@ -189,8 +195,10 @@ def test_shared_runs_are_left_out_of_times(store):
     record(store, "ste", 1, {"binary": 80.0})
     record(store, "ste", 2, {"binary": 80.0})
 
-    real, ste = times.info(Results(store, "s"))
+    results = Results(store, "s")
+    real, ste = times.info(results)
 
+    assert [5.0, 7.5] == [row.seconds for row in results.rows() if row.done]
     assert (1, {2: 5.0}) == (real.left_out, real.medians)
     assert ({1: 5.0, 2: 10.0}, {2: 2.0}) == (ste.medians, ste.ratios)
     assert "left out: 1." in times.times_figure(Results(store, "s")).explanation
@@ -248,3 +256,143 @@ def test_text_and_numbers():
     assert "&lt;b&gt; &amp;" == plain("<b> &")
     assert ["n = 3", "n = 2 to 5"] == [count_of([3, 3]), count_of([5, 2])]
     assert [True, False] == np.isnan(positive(np.array([0.0, 1.0]))).tolist()
+
+
+@pytest.fixture
+def many(store: Store) -> Results:
+    """Twenty seeds of "ste", all else alike but for the test accuracies 60 to 79."""
+    store.create_study("s", study(protocol={"seeds": 20}), "", "0")
+    for seed in range(1, 21):
+        accuracy_ = 60.0 + (7 * seed) % 20  # in no order
+        record(store, "ste", seed, {"binary": accuracy_})
+    return Results(store, "s")
+
+
+def test_curves_beyond_the_limit_are_percentiles(many, monkeypatch):
+    """One run too many, and the faint lines are percentiles of all seeds; the mean is of all."""
+    monkeypatch.setattr(thinning, "CURVES", 19)
+    figure = accuracy.accuracy_figure(many)
+
+    low, high, mean = (trace.y.tolist() for trace in figure.drawing.data)
+
+    last = [60.0 + number for number in range(20)]  # validation is as the test in the last epoch
+    cuts = statistics.quantiles(last, n=20, method="inclusive")
+    assert np.allclose([cuts[0], cuts[-1], statistics.fmean(last)], [low[2], high[2], mean[2]])
+    assert (
+        "The 20 curves are too many to draw one by one: faint lines are the 5th and the 95th"
+        in (figure.explanation)
+    )
+    assert "one for each seed" not in figure.explanation
+    assert "n = 20" in figure.title
+    assert "5th percentile of n = 20" in figure.drawing.data[0].hovertemplate
+
+
+def test_curves_up_to_the_limit_are_all_drawn(many, monkeypatch):
+    """At the limit every seed has its line, and nothing is said to be left out."""
+    monkeypatch.setattr(thinning, "CURVES", 20)
+    monkeypatch.setattr(thinning, "POINTS", 21 * 3)
+    figure = accuracy.accuracy_figure(many)
+
+    assert 21 == len(figure.drawing.data)
+    assert {3} == {len(trace.y) for trace in figure.drawing.data}
+    assert "one for each seed; the strong line is their mean. All are" in figure.explanation
+
+
+def test_epochs_beyond_the_limit_are_left_out(many, monkeypatch):
+    """One point too many, and one epoch in two is drawn: the first and the last among them."""
+    monkeypatch.setattr(thinning, "POINTS", 21 * 3 - 1)
+
+    drawn = [(accuracy, accuracy.accuracy_figure), (loss, loss.loss_figure)]
+    for module, draw in [*drawn, (flips, flips.flips_figure)]:
+        (bundle,), figure = module.info(many), draw(many)
+        assert [[1, 3]] * 21 == [trace.x.tolist() for trace in figure.drawing.data]
+        assert np.allclose(bundle.mean[[0, 2]], figure.drawing.data[-1].y)
+        assert "Of up to 3 epochs one in 2 is drawn, and the last." in figure.explanation
+
+
+def test_what_is_drawn_is_bounded():
+    """Whatever the numbers of seeds and epochs, no figure has many more points than it may."""
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        shapes = random.integers(1, [400, 3000], size=(random.integers(1, 8), 2))
+        found = [
+            Bundle("t", "m", "", tuple(range(n)), np.arange(1, e + 1), np.zeros((n, e)))
+            for n, e in shapes.tolist()
+        ]
+        drawn = thinning.thinned(found)
+
+        lines = [len(drawn.faint(bundle)) + 1 for bundle in drawn.bundles]
+        points = sum(n * len(b.epochs) for n, b in zip(lines, drawn.bundles, strict=True))
+        assert points <= thinning.POINTS + 2 * sum(lines)
+        assert sum(lines) <= max(thinning.CURVES, 2 * len(found)) + len(found)
+        assert all(
+            (1, len(old.epochs)) == (new.epochs[0], new.epochs[-1])
+            for old, new in zip(found, drawn.bundles, strict=True)
+        )
+        assert bool(drawn.many) == (sum(n for n, _ in shapes.tolist()) > thinning.CURVES)
+
+
+def test_relaxed_and_binary_are_thinned_together(store, monkeypatch):
+    """Both modes of a method are percentiles where their seeds are too many, in their dashes."""
+    store.create_study("s", study(), "", "0")
+    for seed, value in ((1, 80.0), (2, 84.0)):
+        record(store, "ste", seed, {"binary": value}, facts={"phases": PHASES})
+    relax(store, "ste")
+    monkeypatch.setattr(thinning, "CURVES", 3)
+
+    figure = relaxation.relaxation_figure(Results(store, "s"))
+
+    lines = [t for t in figure.drawing.data if t.showlegend is False]
+    assert ["dot"] * 3 + ["solid"] * 3 == [trace.line.dash for trace in lines]
+    assert np.allclose([78.2, 81.8, 80], [trace.y[0] for trace in lines[3:]])
+    assert "The 4 curves are too many to draw one by one" in figure.explanation
+
+
+def test_dots_beyond_the_limit_are_evenly_spaced(many, monkeypatch):
+    """Of twenty seeds five are drawn by rank with their own seeds; the mean is of all."""
+    monkeypatch.setattr(scores, "DOTS", 5)
+    figure = scores.scores_figure(many)
+
+    dots, mean = figure.drawing.data
+    assert [60.0, 65.0, 70.0, 74.0, 79.0] == list(dots.x)
+    assert [60.0 + (7 * seed) % 20 for seed in dots.customdata] == list(dots.x)
+    assert [69.5] == list(mean.x)
+    assert "Of a line with more than 5 seeds so many are drawn" in figure.explanation
+    monkeypatch.setattr(scores, "DOTS", 20)
+    assert 20 == len(scores.scores_figure(many).drawing.data[0].x)
+    assert "so many are drawn" not in scores.scores_figure(many).explanation
+
+
+def test_boxes_beyond_the_limit_keep_their_ends(many, monkeypatch):
+    """A box is made of so many epochs, with the least and the greatest among them."""
+    monkeypatch.setattr(times, "VALUES", 9)
+    figure = times.times_figure(many)
+
+    (box,) = figure.drawing.data
+    assert (9, 4.0, 120.0) == (len(box.x), min(box.x), max(box.x))  # seconds: 2 seed epoch
+    assert len(box.y) == len(box.x)
+    assert "Of a line with more than 9 epochs so many are drawn" in figure.explanation
+
+
+def test_cells_beyond_the_limit_are_left_out(results, monkeypatch):
+    """Maps have one epoch in so many, each with its own values."""
+    monkeypatch.setattr(layers, "CELLS", 3 * 2 * 3 - 1)
+    figure = layers.layers_figure(results)
+
+    assert [[1, 3]] * 3 == [trace.x.tolist() for trace in figure.drawing.data]
+    assert np.allclose([[0.1, 0.1 / 3], [0, 0]], figure.drawing.data[0].customdata)
+    assert "Of up to 3 epochs one in 2 is drawn, and the last." in figure.explanation
+
+
+def test_alike_and_unlike_epochs_are_aligned(results):
+    """Curves with the same epochs are as they are; of others the common epochs stay."""
+    entry = results.entries[0]
+    whole, part = np.array([1, 2, 3]), np.array([2, 3, 4])
+    one, two, three = (
+        Curve(entry, "", "", "", epochs, 10.0 * epochs) for epochs in (whole, whole, part)
+    )
+
+    epochs, values = aligned([one, two])
+    assert ([1, 2, 3], [[10, 20, 30]] * 2) == (epochs.tolist(), values.tolist())
+    epochs, values = aligned([one, three])
+    assert ([2, 3], [[20, 30]] * 2) == (epochs.tolist(), values.tolist())

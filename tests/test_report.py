@@ -19,9 +19,9 @@ from bnnbench.interfaces import Figure
 from bnnbench.measurements import Measurement
 from bnnbench.plugins import load_plugins
 from bnnbench.results import Results
-from bnnbench.store import DIVERGED, DONE, FAILED, TUNE
+from bnnbench.store import BASE, DIVERGED, DONE, FAILED, TUNE
 from bnnbench.studies import parse_study, read_study
-from bnnbench_reports import command, page, records, tables
+from bnnbench_reports import command, page, records, tables, thinning
 from bnnbench_reports.command import report
 from bnnbench_reports.toml import study_file
 from bnnbench_reports.verdict import head_starts, lead, significance, verdict
@@ -459,6 +459,64 @@ def test_every_run_is_listed(store):
 
     assert ("t", "ste", "1", "85.00", "binary") == tuple(ste[:5])
     assert ("no", "done", results.entries[1].run.key) == tuple(ste[6:])
+
+
+def test_runs_that_others_build_on(store):
+    """They have the accuracy of the selected epoch in their judged mode; one that failed, none."""
+    store.create_study("s", study(), "", "0")
+    record(store, "relaxed", 1, {"binary": 80.0, "real": 50.0}, role=BASE)
+    store.end_run(enter(store, "relaxed", 2, role=BASE).run_id, FAILED, error="no")
+
+    done, failed = records.bases_table(Results(store, "s")).rows
+
+    assert ("t", "relaxed", "1", "80.00", "binary", "–") == tuple(done[:6])
+    assert ("t", "relaxed", "2", "–", "–", "–") == tuple(failed[:6])
+
+
+def test_runs_beyond_the_limit_are_said(store, monkeypatch):
+    """A table has the first runs, in the order in which they were made, and says of how many."""
+    fill(store)
+    monkeypatch.setattr(thinning, "ROWS", 6)
+    assert "<summary>all 6 runs</summary>" in built(store, [])
+
+    monkeypatch.setattr(thinning, "ROWS", 4)
+    monkeypatch.setattr(records, "ROWS", 4)
+    html = built(store, [])
+
+    assert "<summary>the first 4 of 6 runs; the database has the others</summary>" in html
+    keys = [entry.run.key for entry in Results(store, "s").entries]
+    assert [True] * 4 + [False] * 2 == [key in html for key in keys]
+
+
+def test_reasons_beyond_the_limit_are_counted(monkeypatch):
+    """The most frequent reasons stand, and how many runs had another."""
+    monkeypatch.setattr(tables, "REASONS", 2)
+    errors = ["a", "b", "b", "c", "d", "d", "d"]
+
+    assert ["3 × d", "2 × b", "2 × one of 2 other reasons"] == tables.counted(errors)
+    assert ["1 × a", "2 × b"] == tables.counted(errors[:3])
+
+
+def test_a_thinned_report_is_the_same_twice_and_says_so(store, monkeypatch):
+    """Where every limit is passed every figure says what it leaves out; the answers are of all."""
+    fill(store)
+    whole = built(store)
+    for name in ("CURVES", "POINTS", "ROWS"):
+        monkeypatch.setattr(thinning, name, 5)
+    for module, name in (("layers", "CELLS"), ("scores", "DOTS"), ("times", "VALUES")):
+        monkeypatch.setattr(f"bnnbench_reports.figures.{module}.{name}", 5)
+
+    html = built(store)
+
+    assert html == built(store)
+    assert 3 == html.count("The 6 curves are too many to draw one by one")
+    assert 4 == len(re.findall(r"Of up to 3 epochs one in \d+ is drawn, and the last", html))
+    assert 2 == len(re.findall("Of a line with more than 2 (seeds|epochs) so many", html))
+    for section in ("verdict", "results", "coverage", "time"):
+        pattern = f'<section id="{section}">.*?</section>'
+        assert re.search(pattern, whole, re.DOTALL)[0] == re.search(pattern, html, re.DOTALL)[0]
+    assert "too many" not in without_plotly(whole)
+    assert "is drawn, and the last" not in whole
 
 
 def test_how_to_repeat(store):

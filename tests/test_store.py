@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import math
+import random
 import sqlite3
+import statistics
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,13 +15,25 @@ import optuna
 import pytest
 import sqlalchemy as sa
 
-from bnnbench import schema
-from bnnbench.database import checkpoint_folder, parse_url
+from bnnbench import binding, schema
+from bnnbench.database import checkpoint_folder, make_engine, parse_url
 from bnnbench.errors import StoreError, UsageError
 from bnnbench.measurements import Measurement
+from bnnbench.results import Results
 from bnnbench.runs import Part, Run
 from bnnbench.search import optuna_storage
-from bnnbench.store import CONFIRM, DONE, FAILED, PENDING, TUNE, Store
+from bnnbench.store import (
+    CONFIRM,
+    DIVERGED,
+    DONE,
+    ENDED,
+    FAILED,
+    PENDING,
+    PRUNED,
+    RUNNING,
+    TUNE,
+    Store,
+)
 
 RUN = Run(Part("d"), Part("a"), Part("l"), Part("m", {"lr": 0.1}), seed=1, epochs=2, batch_size=3)
 
@@ -27,6 +43,46 @@ def started(store, study, name="s", run=RUN, number=1):
     entry = store.enter(name, "t", "real", CONFIRM, number, run)
     store.start_run(entry.run_id, {"judged": "real"}, {"cores": 2})
     return entry
+
+
+def epochs_of(seed, epochs=6):
+    """The measurements of a run, epoch by epoch, of every kind there is."""
+    values = random.Random(seed)
+    for epoch in range(1, epochs + 1):
+        yield [
+            Measurement("loss", values.random(), epoch, "train", phase=epoch // 4),
+            Measurement("loss", float("nan"), epoch, "validation", "real"),
+            *(
+                Measurement("accuracy", 100 * values.random(), epoch, "validation", mode)
+                for mode in ("binary", "real")
+            ),
+            *(
+                Measurement("flip_step", values.random(), epoch, layer=layer)
+                for layer in ("", "dense1")
+            ),
+            Measurement("seconds.train" if epoch > 1 else "seconds.warmup", values.random(), epoch),
+        ]
+    yield [
+        Measurement("selected_epoch", 2, 2),
+        Measurement("weight_bits", 1, 2, mode="binary"),
+        Measurement("activation_bits", 32, 2),
+        Measurement("accuracy", 100 * values.random(), 2, "test", "binary"),
+        Measurement("seconds.evaluation", values.random(), epochs + 1),
+    ]
+
+
+METRICS = ["accuracy", "loss", "flip_step", "seconds.train", "seconds.warmup", "selected_epoch"]
+
+
+def plain(rows):
+    """What was measured, as plain tuples in an order of their own; what is no number is None."""
+    return sorted(
+        (m.metric, m.split, m.mode, m.layer, m.epoch, m.phase, repr(known(m.value))) for m in rows
+    )
+
+
+def known(value):
+    return None if value is None or math.isnan(value) else float(value)
 
 
 def test_key_is_of_the_content():
@@ -78,12 +134,13 @@ def test_entering_twice_is_entering_once(store, tiny):
 
     assert first == again
     assert 1 == len(store.entries("s"))
-    assert PENDING == first.state
+    assert (PENDING, "", None) == (first.state, first.environment, first.started_at)
 
 
 def test_studies_share_equal_runs(store, tiny):
     """A run that two studies ask for exists once, and lives as long as one of them."""
     one = started(store, tiny, "one")
+    store.write(one.run_id, [Measurement("loss", 0.5, 1)])
     store.end_run(one.run_id, DONE)
     store.create_study("two", tiny, "cmd", "0")
     two = store.enter("two", "t", "real", CONFIRM, 1, RUN)
@@ -93,7 +150,7 @@ def test_studies_share_equal_runs(store, tiny):
     assert [DONE] == [entry.state for entry in store.entries("two")]
     store.delete_study("two")
     with store.begin() as connection:
-        for table in (schema.runs, schema.measurements, schema.entries, schema.studies):
+        for table in set(schema.metadata.tables.values()) - {schema.environments}:
             assert 0 == connection.execute(sa.select(sa.func.count()).select_from(table)).scalar()
 
 
@@ -289,3 +346,281 @@ def test_every_database_has_checkpoints_of_its_own():
     assert "a.db.checkpoints" == str(folders[0])
     secret = checkpoint_folder(parse_url("postgresql://you:secret@host/x"))
     assert folders[-2] == secret
+
+
+def test_binding_changes_nothing_that_is_read(store, tiny):
+    """A run that has ended reads as it did while it was under way, bit for bit."""
+    entry = started(store, tiny)
+    for measured in epochs_of(0):
+        store.write(entry.run_id, measured)
+    before = store.measured("s", METRICS), store.measured("s", METRICS, layer="dense1")
+    values = [store.value(entry.run_id, metric, layer="") for metric in METRICS]
+
+    store.end_run(entry.run_id, DONE)
+
+    assert before == (store.measured("s", METRICS), store.measured("s", METRICS, layer="dense1"))
+    assert values == [store.value(entry.run_id, metric, layer="") for metric in METRICS]
+    written = [m for each in epochs_of(0) for m in each if m.metric in METRICS]
+    assert plain(written) == plain(before[0])
+    with store.begin() as connection:
+        counts = [
+            connection.execute(sa.select(sa.func.count()).select_from(table)).scalar()
+            for table in (schema.measurements, schema.series)
+        ]
+    assert [0, 13] == counts
+
+
+def test_value_of_an_epoch(store, tiny):
+    """A value is that of the epoch that is asked for, or of the latest, bound or not."""
+    entry = started(store, tiny)
+    store.write(entry.run_id, [Measurement("loss", 0.1 * n, n, "train") for n in (1, 3, 2)])
+
+    for state in (RUNNING, DONE):
+        store.end_run(entry.run_id, state)
+        found = [store.value(entry.run_id, "loss", epoch=epoch) for epoch in (1, 2, None, 4)]
+        assert [0.1, 0.2, 0.1 * 3, None] == found
+
+
+@pytest.mark.parametrize("state", [PENDING, FAILED])
+def test_run_that_goes_on_keeps_what_came_before(store, tiny, state):
+    """A run that was broken off, or has failed, goes on after an epoch; what came later is gone."""
+    entry = started(store, tiny)
+    wanted = list(epochs_of(1))
+    for measured in wanted[:4]:
+        store.write(entry.run_id, measured)
+    store.end_run(entry.run_id, state)
+
+    store.start_run(entry.run_id, {"judged": "real"}, {"cores": 2}, after=2)
+    assert {1, 2} == {m.epoch for m in store.measured("s", METRICS)}
+    for measured in wanted[2:]:
+        store.write(entry.run_id, measured)
+    store.end_run(entry.run_id, DONE)
+
+    other = started(store, tiny, "other", replace(RUN, seed=2))
+    store.write(other.run_id, [m for each in wanted for m in each])
+    store.end_run(other.run_id, DONE)
+    assert plain(store.measured("other", METRICS)) == plain(store.measured("s", METRICS))
+    assert 44 == len(store.measured("s", METRICS))
+
+
+def test_outcome_is_what_a_hand_computes(store, tiny):
+    """Mean flips, median seconds, the selected accuracy of each mode, and the final values."""
+    entry = started(store, tiny)
+    measured = [m for each in epochs_of(3) for m in each]
+    store.write(entry.run_id, measured)
+    store.end_run(entry.run_id, DONE)
+
+    found = store.outcomes("s", DONE)[entry.run_id]
+
+    def values(metric, **place):
+        wanted = {"metric": metric, **place}
+        return [m.value for m in measured if all(getattr(m, k) == v for k, v in wanted.items())]
+
+    assert statistics.fmean(values("flip_step", layer="")) == found.flips
+    assert statistics.median(values("seconds.train")) == found.seconds
+    assert found.selected == {
+        mode: values("accuracy", split="validation", mode=mode, epoch=2)[0]
+        for mode in ("binary", "real")
+    }
+    assert found.test == {"accuracy": {"binary": values("accuracy", split="test")[0]}}
+    assert found.bits == {"weight_bits": {"binary": 1.0}, "activation_bits": {"": 32.0}}
+    assert {} == store.outcomes("s", FAILED)
+
+
+def test_what_is_measured_after_the_end_counts(store, tiny):
+    """A metric that is added to a finished run is there, in its series and in its outcome."""
+    entry = started(store, tiny)
+    store.write(entry.run_id, [Measurement("loss", 0.5, 1, "train")])
+    store.end_run(entry.run_id, DONE)
+
+    store.write(entry.run_id, [Measurement("mean_iou", 40.0, 1, "test", "binary")])
+
+    assert {"mean_iou": {"binary": 40.0}} == store.outcomes("s", DONE)[entry.run_id].test
+    assert [40.0] == [m.value for m in store.measured("s", ["mean_iou"])]
+
+
+def test_series_of_a_role_and_a_state(store, tiny):
+    """Only the runs that are asked for are read."""
+    store.create_study("s", tiny, "cmd", "0")
+    places = [(CONFIRM, 1, DONE), (CONFIRM, 2, FAILED), (TUNE, 0, DONE)]
+    ids = {}
+    for role, number, state in places:
+        run = replace(RUN, seed=number)
+        ids[role, state] = store.enter("s", "t", "real", role, number, run).run_id
+        store.write(ids[role, state], [Measurement("loss", 0.5, 1)])
+        store.end_run(ids[role, state], state)
+
+    def read(**wanted):
+        return {series.run_id for series in store.series("s", ["loss"], **wanted)}
+
+    assert set(ids.values()) == read()
+    assert {ids[CONFIRM, DONE], ids[CONFIRM, FAILED]} == read(role=CONFIRM)
+    assert {ids[CONFIRM, DONE]} == read(role=CONFIRM, state=DONE)
+    assert set() == read(split="train")
+
+
+@pytest.mark.parametrize("collecting", [True, False])
+def test_reading_leaves_the_garbage_collector_as_it_was(store, tiny, monkeypatch, collecting):
+    """While much is read nothing is collected; afterwards all is as before, after a failure too."""
+    started(store, tiny)
+    seen = []
+
+    def fails(row):
+        seen.append(gc.isenabled())
+        raise RuntimeError
+
+    monkeypatch.setattr("bnnbench.ledger.entry_of", fails)
+    (gc.enable if collecting else gc.disable)()
+    try:
+        with pytest.raises(RuntimeError):
+            store.entries("s")
+        seen.append(gc.isenabled())
+    finally:
+        gc.enable()
+
+    assert [False, collecting] == seen
+
+
+def test_failed_binding_leaves_the_run_under_way(store, tiny, monkeypatch):
+    """The end of a run and its series are one transaction."""
+    entry = started(store, tiny)
+    store.write(entry.run_id, [Measurement("loss", 0.5, 1)])
+
+    def dies(found):
+        raise RuntimeError("the machine died")
+
+    monkeypatch.setattr(binding, "outcome", dies)
+    with pytest.raises(RuntimeError):
+        store.end_run(entry.run_id, DONE)
+
+    assert RUNNING == store.entries("s")[0].state
+    with store.begin() as connection:
+        assert [] == connection.execute(sa.select(schema.series)).all()
+
+
+def test_the_table_reads_no_series_and_as_often_for_many_runs(store, tiny):
+    """What ``study show`` asks of the database does not depend on the number of runs."""
+    store.create_study("s", tiny, "cmd", "0")
+    said = []
+    sa.event.listen(store.engine, "before_cursor_execute", lambda *args: said.append(args[2]))
+
+    def asked(numbers):
+        for number in numbers:
+            run = replace(RUN, seed=number)
+            entry = store.enter("s", "t", "real", CONFIRM, number, run)
+            store.start_run(entry.run_id, {"judged": "real"}, {})
+            store.write(entry.run_id, [Measurement("accuracy", 90.0, 1, "test", "real")])
+            store.end_run(entry.run_id, DONE)
+        said.clear()
+        results = Results(store, "s")
+        rows, bases = results.rows(), results.bases()
+        assert (len(numbers), []) == (rows[0].test.n - len(before), bases)
+        before.extend(numbers)
+        return list(said)
+
+    before = []
+    few, many = asked(range(1, 3)), asked(range(3, 33))
+
+    assert few == many
+    assert not [statement for statement in few if "bnnbench_series" in statement]
+
+
+OLD = [
+    # role, number, state: what a database of the first schema holds
+    (CONFIRM, 1, DONE),
+    (CONFIRM, 2, FAILED),
+    (CONFIRM, 3, RUNNING),
+    (CONFIRM, 4, PENDING),
+    (TUNE, 0, PRUNED),
+    (TUNE, 1, DIVERGED),
+]
+
+
+def alembic(path, verb, revision):
+    """Bring a database to a revision, as Alembic does."""
+    from alembic import command
+    from alembic.config import Config
+
+    engine, config = make_engine(parse_url(path)), Config()
+    config.set_main_option("script_location", "bnnbench:migrations")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        getattr(command, verb)(config, revision)
+    engine.dispose()
+
+
+def old_database(path):
+    """A database of the first schema with a run of every state, filled without any of our code."""
+    alembic(path, "upgrade", "0001")
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "INSERT INTO bnnbench_studies VALUES (1, 's', ?, 'cmd', '0', 0, '')", (SPEC,)
+        )
+        for number, (role, seed, state) in enumerate(OLD, start=1):
+            run = (number, f"key{number}", replace(RUN, seed=number).to_json(), state)
+            connection.execute(
+                "INSERT INTO bnnbench_runs VALUES (?, ?, ?, ?, '{}', '', 0, NULL, 1, 2)", run
+            )
+            place = (number, role, seed, number)
+            connection.execute(
+                "INSERT INTO bnnbench_entries VALUES (?, 1, 't', 'real', ?, ?, ?)", place
+            )
+            rows = [
+                (number, m.metric, m.epoch, m.split, m.mode, m.layer, m.phase, m.value)
+                for each in epochs_of(number)
+                for m in each
+            ]
+            insert = "INSERT INTO bnnbench_measurements VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+            connection.executemany(insert, rows)  # SQLite makes NULL of what is no number
+    connection.close()
+
+
+SPEC = (
+    '{"title": "old", "tasks": [{"dataset": "digits", "architecture": "mlp", "epochs": 6}],'
+    ' "methods": [{"method": "real"}]}'
+)
+
+
+def test_old_database_is_brought_up_to_date(tmp_path, store, tiny):
+    """Every run of a first schema reads as it was; those that ended are as if written today."""
+    path = str(tmp_path / "old.db")
+    old_database(path)
+
+    migrated = Store(path)
+
+    store.create_study("s", tiny, "cmd", "0")
+    for number, (role, seed, state) in enumerate(OLD, start=1):
+        entry = store.enter("s", "t", "real", role, seed, replace(RUN, seed=number))
+        store.start_run(entry.run_id, {}, {})
+        for measured in epochs_of(number):
+            store.write(entry.run_id, measured)
+        store.end_run(entry.run_id, state)
+    for table, rows in ((schema.measurements, 2 * 47), (schema.series, 4 * 13)):
+        with store.begin() as ours, migrated.begin() as theirs:
+            wanted, found = (each.execute(sa.select(table)).all() for each in (ours, theirs))
+        assert sorted(map(repr, wanted)) == sorted(map(repr, found))
+        assert rows == len(found)
+    for _, _, state in OLD:
+        wanted = store.outcomes("s", state)
+        assert wanted == migrated.outcomes("s", state)
+        assert (state in ENDED) == bool(wanted)
+    migrated.engine.dispose()
+
+
+def test_new_database_can_go_back(tmp_path):
+    """What an older bnnbench would read is all there again."""
+    path = str(tmp_path / "old.db")
+    old_database(path)
+    query = "SELECT * FROM bnnbench_measurements ORDER BY 1, 2, 3, 4, 5, 6"
+    with sqlite3.connect(path) as connection:
+        before = connection.execute(query).fetchall()
+    connection.close()
+    Store(path).engine.dispose()
+
+    alembic(path, "downgrade", "0001")
+
+    with sqlite3.connect(path) as connection:
+        assert before == connection.execute(query).fetchall()
+        assert 6 * 47 == len(before)
+    connection.close()
+    Store(path).engine.dispose()  # and forth

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from bnnbench.interfaces import Figure
 from bnnbench_reports.figures.drawing import count_of, lines
 from bnnbench_reports.readings import Bundle, accuracy_name, bundles
+from bnnbench_reports.thinning import thinned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,14 +27,17 @@ def accuracy_figure(results: Results) -> Figure | None:
         return None
     count = count_of(len(bundle.seeds) for bundle in found)
     name = accuracy_name(results, found)
+    drawn = thinned(found)
+    shown = drawn.explained(
+        "Faint lines are the confirming runs, one for each seed; the strong line is their mean."
+    )
     return Figure(
         title=f"Validation {name} per epoch ({count} seeds)",
         explanation=(
-            "Share of the validation split that is classified rightly after each epoch. Faint lines"
-            " are the confirming runs, one for each seed; the strong line is their mean."
+            f"Share of the validation split that is classified rightly after each epoch. {shown}"
             f"{modes_sentence(found)}"
         ),
-        drawing=lines(results, found, f"validation {name} in %", "%{y:.2f} %"),
+        drawing=lines(results, drawn, f"validation {name} in %", "%{y:.2f} %"),
     )
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from bnnbench.results import Results
     from bnnbench_reports.readings import Array, Bundle
+    from bnnbench_reports.thinning import Thinned
 
 HEAD, FOOT, LEGEND = 50, 60, 50  #: pixels above and below the panels, and for a legend
 
@@ -92,10 +93,8 @@ def positive(values: Array) -> Array:
     return np.where(values > 0, values, np.nan)
 
 
-def lines(
-    results: Results, found: Sequence[Bundle], y: str, hover: str, *, log: bool = False
-) -> Drawing:
-    """Return the bundles over the epochs: each seed faintly, and the mean over the seeds.
+def lines(results: Results, drawn: Thinned, y: str, hover: str, *, log: bool = False) -> Drawing:
+    """Return the bundles over the epochs: the seeds faintly, and the mean over the seeds.
 
     ``hover`` is plotly's format of a value with its unit. On a logarithmic axis a value that is
     not positive leaves a gap.
@@ -103,19 +102,21 @@ def lines(
     from bnnbench_reports.colours import looks
 
     look = looks(results.study)
-    tasks = tasks_of(found)
+    tasks = tasks_of(drawn.bundles)
     drawing = panels([Panel(task, 340) for task in tasks], "epoch", y)
     drawing.update_yaxes(type="log" if log else "linear")
     named: set[str] = set()
-    for bundle in found:
-        for trace in _traces(bundle, look[bundle.method], hover, log=log):
+    for bundle in drawn.bundles:
+        for trace in _traces(bundle, drawn.faint(bundle), look[bundle.method], hover, log=log):
             trace.showlegend = trace.name is not None and bundle.method not in named
             drawing.add_trace(trace, row=tasks.index(bundle.task) + 1, col=1)
         named.add(bundle.method)
     return drawing
 
 
-def _traces(bundle: Bundle, look: Any, hover: str, *, log: bool) -> list[Any]:
+def _traces(
+    bundle: Bundle, faint: Sequence[tuple[str, Array]], look: Any, hover: str, *, log: bool
+) -> list[Any]:
     from plotly.graph_objects import Scatter
 
     marks = "lines" if len(bundle.epochs) > 1 else "markers"
@@ -127,10 +128,9 @@ def _traces(bundle: Bundle, look: Any, hover: str, *, log: bool) -> list[Any]:
             y=positive(values) if log else values,
             line=line | {"width": 1},
             opacity=0.3,
-            hovertemplate=f"{name}, seed {seed}<br>epoch %{{x}}: {hover}<extra></extra>",
+            hovertemplate=f"{name}, {told}<br>epoch %{{x}}: {hover}<extra></extra>",
         )
-        for seed, values in zip(bundle.seeds, bundle.values, strict=True)
-        if len(bundle.seeds) > 1
+        for told, values in faint
     ]
     mean = Scatter(
         **common,

@@ -10,6 +10,7 @@ import numpy as np
 from bnnbench.interfaces import Figure
 from bnnbench_reports.figures.drawing import Panel, count_of, panels, plain, positive, wrapped
 from bnnbench_reports.readings import Array, aligned, in_order
+from bnnbench_reports.thinning import CELLS, epochs_said, every
 
 if TYPE_CHECKING:
     from bnnbench.results import Curve, Results
@@ -52,15 +53,23 @@ def layers_figure(results: Results) -> Figure | None:
     found = info(results)
     if not found:
         return None
+    step = math.ceil(sum(each.values.size for each in found) / CELLS)
+    said = epochs_said([each.epochs for each in found], step)
     return Figure(
         title=f"Flip rate per layer ({count_of(each.n for each in found)} seeds)",
         explanation=(
             "The same flip rate for each layer, mean over seeds; one panel for each method, layers"
             " from the input (top) to the output, one scale of colours for all. Where a layer had"
-            " no flip in an epoch nothing is drawn."
-        ),
-        drawing=draw(found),
+            f" no flip in an epoch nothing is drawn. {said}"
+        ).rstrip(),
+        drawing=draw([thin(each, step) for each in found]),
     )
+
+
+def thin(each: Map, step: int) -> Map:
+    """Return a map with one in so many epochs."""
+    columns = every(each.epochs, step)
+    return each._replace(epochs=each.epochs[columns], values=each.values[:, columns])
 
 
 def draw(found: list[Map]) -> Any:

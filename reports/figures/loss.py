@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from bnnbench.interfaces import Figure
 from bnnbench_reports.figures.drawing import count_of, lines
 from bnnbench_reports.readings import Bundle, bundles
+from bnnbench_reports.thinning import thinned
 
 if TYPE_CHECKING:
     from bnnbench.results import Results
@@ -24,7 +25,9 @@ def loss_figure(results: Results) -> Figure | None:
         return None
     count = count_of(len(bundle.seeds) for bundle in found)
     smallest = min(float(bundle.values.min()) for bundle in found)
-    drawing = lines(results, found, "training loss", "%{y:.4g}", log=smallest > 0)
+    drawn = thinned(found)
+    shown = drawn.explained("Faint lines are seeds, the strong line is their mean.")
+    drawing = lines(results, drawn, "training loss", "%{y:.4g}", log=smallest > 0)
     if smallest > 0:
         drawing.update_yaxes(dtick="D2" if narrow(found) else None)
     return Figure(
@@ -32,7 +35,7 @@ def loss_figure(results: Results) -> Figure | None:
         explanation=(
             "Mean over the epoch's batches of the loss that is minimized, with the weights that the"
             " network computed with at that moment (no unit). Losses of different tasks, or of"
-            " methods with other losses, do not compare."
+            f" methods with other losses, do not compare. {shown}"
         ),
         drawing=drawing,
     )

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bnnbench.interfaces import Figure
 from bnnbench_reports.colours import GREY, looks
 from bnnbench_reports.figures.drawing import Panel, count_of, panels, plain
-from bnnbench_reports.readings import Bundle, aligned, in_order
+from bnnbench_reports.readings import Array, Bundle, Cell, bundled
+from bnnbench_reports.thinning import Thinned, thinned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bnnbench.results import Curve, Results
+    from bnnbench.results import Results
 
 RELAXED, BINARY = "relaxed", "binary"
 DASHES = {BINARY: "solid", RELAXED: "dot"}
@@ -38,26 +39,19 @@ class Pair(NamedTuple):
 
 def info(results: Results) -> list[Pair]:
     """Return a pair for each method that was judged with relaxed and with binary weights."""
-    curves = results.curves("accuracy", split="validation", layer="")
-    found = []
-    for (task, method), mine in in_order(results, curves, lambda curve: curve.entry):
-        by_mode = {
-            mode: bundle
-            for mode in (RELAXED, BINARY)
-            if (bundle := _bundle(task, method, mode, [c for c in mine if c.mode == mode]))
-        }
-        if len(by_mode) == 2:
-            starts = phase_starts(mine[0].entry.facts)
-            found.append(Pair(by_mode[RELAXED], by_mode[BINARY], starts))
-    return found
+    relaxed, binary = _by_cell(results, RELAXED), _by_cell(results, BINARY)
+    both = [cell for cell in relaxed if cell in binary]
+    return [Pair(relaxed[cell], binary[cell], _starts(results, *cell)) for cell in both]
 
 
-def _bundle(task: str, method: str, mode: str, curves: list[Curve]) -> Bundle | None:
-    if not curves:
-        return None
-    epochs, values = aligned(curves)
-    seeds = tuple(curve.entry.number for curve in curves)
-    return Bundle(task, method, mode, seeds, epochs, values) if len(epochs) else None
+def _by_cell(results: Results, mode: str) -> dict[Cell, Bundle]:
+    curves = results.curves("accuracy", split="validation", mode=mode, layer="")
+    return {(each.task, each.method): each for each in bundled(results, curves)}
+
+
+def _starts(results: Results, task: str, method: str) -> tuple[Start, ...]:
+    runs = results.confirmed(task, method)
+    return phase_starts(min(runs, key=lambda entry: entry.number).facts)
 
 
 def phase_starts(facts: Mapping[str, Any]) -> tuple[Start, ...]:
@@ -79,6 +73,8 @@ def relaxation_figure(results: Results) -> Figure | None:
     if not found:
         return None
     count = count_of(len(pair.binary.seeds) for pair in found)
+    drawn = thinned([bundle for pair in found for bundle in (pair.relaxed, pair.binary)])
+    shown = drawn.explained("Faint lines are seeds, strong lines their mean.")
     return Figure(
         title=f"Relaxed and binary ({count} seeds)",
         explanation=(
@@ -87,15 +83,14 @@ def relaxation_figure(results: Results) -> Figure | None:
             " and by the same network with every weight replaced by its binary value (solid)."
             " Vertical lines say where a phase begins. While the two are far apart, the accuracy"
             " seen in training says little of the network that is deployed; they meet where the"
-            " weights have become, or are locked to, their binary values. Faint lines are seeds,"
-            " strong lines their mean."
+            f" weights have become, or are locked to, their binary values. {shown}"
         ),
-        drawing=draw(results, found),
+        drawing=draw(results, found, drawn),
     )
 
 
-def draw(results: Results, found: Sequence[Pair]) -> Any:
-    """Return the panels, one above the other."""
+def draw(results: Results, found: Sequence[Pair], drawn: Thinned) -> Any:
+    """Return the panels, one above the other; ``drawn`` has the bundles of all pairs."""
     look = looks(results.study)
     several = len({pair.binary.task for pair in found}) > 1
     names = [
@@ -106,11 +101,10 @@ def draw(results: Results, found: Sequence[Pair]) -> Any:
         [Panel(name, 260) for name in names], "epoch", "validation accuracy in %", shared=False
     )
     drawing.add_traces([_key(mode) for mode in DASHES])
+    for number, bundle in enumerate(drawn.bundles):
+        for trace in _traces(bundle, drawn.faint(bundle), look[bundle.method].colour):
+            drawing.add_trace(trace, row=number // 2 + 1, col=1)
     for row, pair in enumerate(found, start=1):
-        colour = look[pair.binary.method].colour
-        for bundle in (pair.relaxed, pair.binary):
-            for trace in _traces(bundle, colour):
-                drawing.add_trace(trace, row=row, col=1)
         for start in pair.starts:
             _mark(drawing, start, row)
     if len(found) == 1:
@@ -126,16 +120,12 @@ def _key(mode: str) -> Any:
     return Scatter(x=[None], y=[None], mode="lines", line=line, name=f"{mode} weights")
 
 
-def _traces(bundle: Bundle, colour: str) -> list[Any]:
-    """The seeds faintly, if there are several, and their mean."""
+def _traces(bundle: Bundle, faint: Sequence[tuple[str, Array]], colour: str) -> list[Any]:
+    """The faint lines, if there are any, and the mean of the seeds."""
     from plotly.graph_objects import Scatter
 
     kind = "lines" if len(bundle.epochs) > 1 else "markers"
-    lines = [
-        (values, 1.0, 0.3, f"seed {seed}")
-        for seed, values in zip(bundle.seeds, bundle.values, strict=True)
-        if len(bundle.seeds) > 1
-    ]
+    lines = [(values, 1.0, 0.3, told) for told, values in faint]
     lines.append((bundle.mean, 2.5, 1.0, f"mean of n = {len(bundle.seeds)}"))
     return [
         Scatter(

@@ -8,6 +8,7 @@ from bnnbench.interfaces import Figure
 from bnnbench.metrics import OTHERS
 from bnnbench_reports.figures.drawing import Panel, count_of, height, panels, wrapped
 from bnnbench_reports.readings import Scores, accuracy_name, scores, tasks_of
+from bnnbench_reports.thinning import DOTS, room, spaced, spaced_said
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as Drawing
@@ -34,6 +35,7 @@ def scores_figure(results: Results, metric: str = "accuracy") -> Figure | None:
     if not found:
         return None
     name = OTHERS.get(metric) or accuracy_name(results, found)
+    most = room([each.spread.n for each in found], DOTS)
     return Figure(
         title=f"Test {name} ({count_of(each.spread.n for each in found)} seeds)",
         explanation=(
@@ -41,8 +43,9 @@ def scores_figure(results: Results, metric: str = "accuracy") -> Figure | None:
             " confirming run; the test split is looked at once a run. Points are seeds, the bar is"
             " mean ± sample standard deviation. Strong: the weights with which the method is"
             " judged (marked *). Faint: the other ways to deploy the same network."
+            f"{spaced_said(most, 'seeds')}"
         ),
-        drawing=draw(results, found, f"test {name} in %"),
+        drawing=draw(results, found, f"test {name} in %", most),
     )
 
 
@@ -56,8 +59,10 @@ def mean_iou_figure(results: Results) -> Figure | None:
     return scores_figure(results, "mean_iou")
 
 
-def draw(results: Results, found: list[Scores], x: str = "test accuracy in %") -> Drawing:
-    """Return the drawing, a panel for each task."""
+def draw(
+    results: Results, found: list[Scores], x: str = "test accuracy in %", most: int = 0
+) -> Drawing:
+    """Return the drawing, a panel for each task; ``most`` are the points of a line, if not all."""
     from bnnbench_reports.colours import looks
 
     tasks = tasks_of(found)
@@ -66,7 +71,7 @@ def draw(results: Results, found: list[Scores], x: str = "test accuracy in %") -
     drawing = panels(wanted, x, "", shared=False, legend=False)
     drawing.update_yaxes(type="category", autorange="reversed")
     for each in found:
-        for trace in _traces(each, look[each.method]):
+        for trace in _traces(each, look[each.method], most):
             drawing.add_trace(trace, row=tasks.index(each.task) + 1, col=1)
     return drawing
 
@@ -80,17 +85,19 @@ def label(each: Scores) -> str:
     return wrapped(f"{each.method}, {each.mode or 'unknown'}{'*' if each.judged else ''}")
 
 
-def _traces(each: Scores, look: Look) -> list[Any]:
+def _traces(each: Scores, look: Look, most: int) -> list[Any]:
     from plotly.graph_objects import Scatter
 
     spread, name = each.spread, label(each)
+    seeds, values = list(each.by_seed), list(each.by_seed.values())
+    shown = spaced(values, most)
     points = Scatter(
-        x=list(each.by_seed.values()),
-        y=[name] * spread.n,
+        x=[values[place] for place in shown],
+        y=[name] * len(shown),
         mode="markers",
         marker={"color": look.colour, "symbol": look.symbol, "size": 9},
         opacity=0.75 if each.judged else 0.3,
-        customdata=list(each.by_seed),
+        customdata=[seeds[place] for place in shown],
         hovertemplate=f"{name}, seed %{{customdata}}: %{{x:.2f}} %<extra></extra>",
     )
     mean = Scatter(

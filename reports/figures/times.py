@@ -8,6 +8,7 @@ from bnnbench.interfaces import Figure
 from bnnbench.results import Spread
 from bnnbench_reports.figures.drawing import Panel, height, panels, plain, wrapped
 from bnnbench_reports.readings import Times, tasks_of, times
+from bnnbench_reports.thinning import VALUES, room, spaced, spaced_said
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as Drawing
@@ -23,10 +24,12 @@ def info(results: Results) -> list[Times]:
 
 def times_figure(results: Results) -> Figure | None:
     """Draw a box for each method."""
-    found = [each for each in info(results) if len(each.seconds)]
+    known = info(results)
+    found = [each for each in known if len(each.seconds)]
     if not found:
         return None
-    left_out = sum(each.left_out for each in info(results))
+    left_out = sum(each.left_out for each in known)
+    most = room([len(each.seconds) for each in found], VALUES)
     reference = results.study.reference
     return Figure(
         title="Training time per epoch",
@@ -40,8 +43,9 @@ def times_figure(results: Results) -> Figure | None:
                 if reference
                 else " The study has no reference method, so there is no ratio."
             )
+            + spaced_said(most, "epochs")
         ),
-        drawing=draw(results, found),
+        drawing=draw(results, found, most),
     )
 
 
@@ -52,8 +56,8 @@ def label(each: Times) -> str:
     return f"{wrapped(each.method)}<br>{shown}n = {len(each.medians)}"
 
 
-def draw(results: Results, found: list[Times]) -> Drawing:
-    """Return the drawing, a panel for each task."""
+def draw(results: Results, found: list[Times], most: int = 0) -> Drawing:
+    """Return the drawing, a panel for each task; ``most`` are the epochs of a box, if not all."""
     from bnnbench_reports.colours import looks
 
     tasks = tasks_of(found)
@@ -63,16 +67,18 @@ def draw(results: Results, found: list[Times]) -> Drawing:
     drawing.update_xaxes(rangemode="tozero")
     drawing.update_yaxes(type="category", autorange="reversed")
     for each in found:
-        drawing.add_trace(_box(each, look[each.method]), row=tasks.index(each.task) + 1, col=1)
+        box = _box(each, look[each.method], most)
+        drawing.add_trace(box, row=tasks.index(each.task) + 1, col=1)
     return drawing
 
 
-def _box(each: Times, look: Look) -> Any:
+def _box(each: Times, look: Look, most: int) -> Any:
     from plotly.graph_objects import Box
 
+    seconds = each.seconds[spaced(each.seconds, most)]
     return Box(
-        x=each.seconds,
-        y=[label(each)] * len(each.seconds),
+        x=seconds,
+        y=[label(each)] * len(seconds),
         orientation="h",
         name=plain(each.method),
         boxpoints="outliers",

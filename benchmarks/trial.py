@@ -2,9 +2,9 @@
 
 A study of digits with Bop, tuned, in a new SQLite database and in this one process, as the command
 ``study run`` does it, with trials whose training takes about a second. Beside the training are
-database, building the network, evaluating it after every epoch, and looking at its flips. The first
-trials are warm-up. Prints JSON: medians of the seconds of a trial and of its training, the share of
-the rest (the goal is a tenth), and where it goes.
+Optuna, the database, building the network, evaluating it after every epoch, and looking at its
+flips. The first trials are warm-up. Prints JSON: medians of the seconds of a trial and of its
+training, the share of the rest (the goal is a tenth), and where it goes.
 """
 
 from __future__ import annotations

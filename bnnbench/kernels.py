@@ -37,9 +37,8 @@ if TYPE_CHECKING:
     from bnnbench.elementwise import Rule
 
 BLOCK = 4096  # weights that one thread takes at a time; their five arrays stay in its cache
-njit: Any = functools.partial(
-    numba.njit, error_model="numpy"
-)  # a check of each divisor forbids SIMD
+#: a division by 0 is infinite: a check of each divisor would forbid SIMD
+njit: Any = functools.partial(numba.njit, error_model="numpy")
 U32 = np.uint32
 
 

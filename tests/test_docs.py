@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 import tomllib
+from typing import Any
 
 import pytest
 import torch
@@ -14,13 +15,17 @@ from click.testing import CliRunner
 from bnnbench.cells import cells
 from bnnbench.cli import cli, main
 from bnnbench.experiments import Workbench
-from bnnbench.layers import binary_layers, real_parameters
+from bnnbench.latents import Latents
+from bnnbench.layers import BinaryLinear, binary_layers, real_parameters
 from bnnbench.plugins import load_plugins
 from bnnbench.runs import Part
 from bnnbench.studies import MethodSpec, Protocol, Published, Study, Task, parse_study
+from bnnbench.updates import OnePass, Separate, update_of
+from bnnbench_plugins.binarizers import Sign
 
 from .conftest import ROOT
 
+SPEED = (ROOT / "docs" / "speed.md").read_text()
 README = (ROOT / "README.md").read_text()
 DOCUMENTS = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), ROOT / "CONTRIBUTING.md"])
 
@@ -161,3 +166,24 @@ def test_every_network_and_data_set_is_in_the_documents():
         assert f"`{name}`" in networks
     for name in plugins.names("datasets"):
         assert f"`{name}`" in data or f"`-{name.removeprefix('synthetic-')}`" in data
+
+
+def test_the_readmes_optimizer_with_a_rule_moves_as_without():
+    """docs/speed.md's rule, compiled, makes the latents and flips that the README's step makes."""
+    module: dict[str, Any] = {"__name__": "my_optimizer"}
+    (optimizer, *_), (rule,) = blocks("python"), blocks("python", SPEED)
+    exec(optimizer + rule, module)
+    found = []
+    for kind, way in (("SignDescent", Separate), ("QuickSignDescent", OnePass)):
+        torch.manual_seed(0)
+        latents = Latents(torch.nn.Sequential(BinaryLinear(30, 20, bias=False)))
+        moved = module[kind](latents.groups(), lr=0.03)
+        update = update_of(latents, Sign(), moved, "compiled", 1)
+        assert type(update) is way
+        for _ in range(5):
+            latents.weights["0"].grad = torch.randn(20, 30)
+            update.step(Sign(), None)
+        found.append((latents.tensors["0"], int(latents.flips.by_layer()["0"])))
+
+    torch.testing.assert_close(found[0][0], found[1][0])
+    assert found[0][1] > 0

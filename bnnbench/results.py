@@ -167,7 +167,19 @@ class Results:
             synthetic = "synthetic data" if entry.facts.get("synthetic") else ""
             for said in filter(None, (synthetic, entry.facts.get("remark"))):
                 found.setdefault(entry.task, {})[said] = None
+        for task in self._mixed:
+            found.setdefault(task, {})["runs on different images"] = None
         return {task: ", ".join(said) for task, said in found.items()}
+
+    @property
+    def _mixed(self) -> list[str]:
+        """The tasks whose finished runs saw different splits: files came, went or changed."""
+        seen: dict[str, set[str]] = {}
+        for entry in self.entries:
+            if entry.state == DONE and "splits" in entry.facts:
+                splits = sorted(entry.facts["splits"].items())
+                seen.setdefault(entry.task, set()).add(repr(splits))
+        return [task for task, splits in seen.items() if len(splits) > 1]
 
     def confirmed(self, task: str = "", method: str = "") -> list[Entry]:
         """Return the finished confirming runs, of one task and method or of all."""

@@ -128,3 +128,17 @@ def test_published_data_need_no_note(store):
 
     assert {} == results.notes
     assert "synthetic" not in build(results, figures())
+
+
+@pytest.mark.parametrize("changed", [None, "train", "test"])
+def test_runs_on_different_images_are_said(store, changed):
+    """Where one run saw another split than the others, the table's note says so."""
+    store.create_study("s", study(), "", "0")
+    usual = {"train": "a", "validation": "b", "test": "c"}
+    for seed in (1, 2):
+        other = {changed: "z"} if changed and seed == 2 else {}
+        record(store, "ste", seed, {"binary": 80.0}, facts={"splits": usual | other})
+
+    said = "runs on different images" in " ".join(Results(store, "s").notes.values())
+
+    assert said == bool(changed)

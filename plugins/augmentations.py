@@ -148,12 +148,15 @@ def cropped(
         left: (n,) int64, the first column.
         padding: the border's width.
     """
+    import torch
+
     n, channels, height, width = images.shape
-    order = flips.argsort(stable=True)  # those that are mirrored come last
+    by_flip = flips.numpy().argsort(kind="stable")  # those that are mirrored come last
+    order, places = torch.from_numpy(by_flip), torch.from_numpy(by_flip.argsort())
     _fill_in(padded, images, order, n - int(flips.sum()), padding)
     _, _, tall, wide = padded.shape
     # every part of every image is a view that begins at a place of its own: gather n of them
-    starts = order.argsort() * (channels * tall * wide) + top * wide + left
+    starts = places * (channels * tall * wide) + top * wide + left
     count = (n - 1) * channels * tall * wide + 2 * padding * (wide + 1) + 1
     parts = padded.as_strided((count, channels, height, width), (1, tall * wide, wide, 1))
     return parts.index_select(0, starts.to(images.device))
@@ -167,7 +170,11 @@ def _fill_in(padded: Tensor, images: Tensor, order: Tensor, kept: int, padding: 
     inner = padded[..., padding : padding + height, padding : padding + width]
     order = order.to(images.device)
     torch.index_select(images, 0, order[:kept], out=inner[:kept])
-    inner[kept:] = images.index_select(0, order[kept:]).flip(-1)
+    mirrored = images.index_select(0, order[kept:])
+    if images.device.type == "cpu":  # numpy reads backwards; torch would make a copy first
+        inner[kept:].numpy()[...] = mirrored.numpy()[..., ::-1]
+    else:
+        inner[kept:] = mirrored.flip(-1)
 
 
 def boxes(n: int, height: int | Tensor, width: int | Tensor, generator: Generator) -> Tensor:

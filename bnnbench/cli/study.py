@@ -155,7 +155,7 @@ def _overridden(study: Study, flags: dict[str, Any], where: str) -> Study:
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
-    help="Threads of torch. [default: 1 for a small network, else all]",
+    help="Threads of torch. [default: what is measured to be faster, 1 or all]",
 )
 @click.option(
     "--checkpoint-every",

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
-    help="Threads of torch. [default: 1 for a small network, else all]",
+    help="Threads of torch. [default: what is measured to be faster, 1 or all]",
 )
 @click.option(
     "--json",

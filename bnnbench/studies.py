@@ -181,12 +181,14 @@ class Protocol(_Table):
     """Tune on validation with an equal budget, confirm with fresh seeds, test once.
 
     ``trials`` is the number of Optuna trials for each (task, method); 0 takes the published
-    hyperparameters. Tuning runs have the seed ``seed``; the confirming runs of every method have
+    hyperparameters. With ``seconds`` a method's trials end when they have trained for so long, or
+    when there are ``trials`` of them, whichever comes first. Tuning runs have the seed ``seed``; the confirming runs of every method have
     the seeds ``seed + 1`` to ``seed + seeds``, so that differences are paired. ``reference`` is
     the method that times are compared with; by default the one called "real".
     """
 
     trials: Annotated[int, Field(ge=0)] = 0
+    seconds: Annotated[float | None, Field(gt=0)] = None
     seeds: Annotated[int, Field(ge=1)] = 5
     seed: Annotated[int, Field(ge=0)] = 0
     sampler: Literal["tpe", "random", "qmc", "grid", "gp"] = "tpe"
@@ -210,10 +212,16 @@ class Published(_Table):
 
 
 class Study(_Table):
-    """A study file, checked; everything in it is plain and frozen."""
+    """A study file, checked; everything in it is plain and frozen.
+
+    ``departures`` says, a sentence each, where the study is not what its source did. ``scale`` is
+    the share of the published training that it has: 1 as in the file.
+    """
 
     title: str = ""
     source: str = ""
+    departures: tuple[str, ...] = ()
+    scale: Annotated[float, Field(gt=0, le=1)] = 1.0
     tasks: Annotated[tuple[Task, ...], Field(min_length=1)]
     protocol: Protocol = Protocol()
     methods: Annotated[tuple[MethodSpec, ...], Field(min_length=1)]

@@ -161,11 +161,20 @@ class Split:
 
     def fingerprint(self) -> str:
         """Return a digest of all targets and of up to 256 inputs, spread over the split."""
-        few = self.inputs[:: max(1, len(self) // 256)][:256]
-        digest = hashlib.sha256(repr((tuple(self.inputs.shape), str(few.dtype))).encode())
-        for tensor in (self.targets, few):
-            digest.update(tensor.cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return fingerprint(tuple(self.inputs.shape), self.targets, few(self.inputs))
+
+
+def few(inputs: Tensor) -> Tensor:
+    """Return up to 256 inputs, spread over all."""
+    return inputs[:: max(1, len(inputs) // 256)][:256]
+
+
+def fingerprint(shape: tuple[int, ...], targets: Tensor, shown: Tensor) -> str:
+    """Return a digest of the shape of all inputs, of all targets and of the inputs shown."""
+    digest = hashlib.sha256(repr((shape, str(shown.dtype))).encode())
+    for tensor in (targets, shown):
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -182,9 +182,10 @@ class Protocol(_Table):
 
     ``trials`` is the number of Optuna trials for each (task, method); 0 takes the published
     hyperparameters. With ``seconds`` a method's trials end when they have trained for so long, or
-    when there are ``trials`` of them, whichever comes first. Tuning runs have the seed ``seed``; the confirming runs of every method have
-    the seeds ``seed + 1`` to ``seed + seeds``, so that differences are paired. ``reference`` is
-    the method that times are compared with; by default the one called "real".
+    when there are ``trials`` of them, whichever comes first. Tuning runs have the seed ``seed``;
+    the confirming runs of every method have the seeds ``seed + 1`` to ``seed + seeds``, so that
+    differences are paired. ``reference`` is the method that times are compared with; by default the
+    one called "real".
     """
 
     trials: Annotated[int, Field(ge=0)] = 0

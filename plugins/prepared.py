@@ -1,10 +1,11 @@
-"""Preprocessed images: made once, kept in the cache, and mapped into memory from there.
+"""Preprocessed images: bytes with a table, or made once, kept in the cache and mapped from there.
 
-What costs a pass over the bytes and no more (:func:`_is_cheap`) is done in memory each time. All
-else goes to the cache (:mod:`bnnbench_plugins.cache`), named by what the pixels are and by what is
-done to them:
+Where each value depends on one byte and its channel alone, the bytes stay bytes and a table
+(C, 256) says what they stand for; fitting it is one pass over them. All else goes to the cache
+(:mod:`bnnbench_plugins.cache`), and so do more bytes than fit into memory well (:data:`IN_MEMORY`),
+named by what the pixels are and by what is done to them:
 
-    train.npy  validation.npy  test.npy    float32 (n, C, H, W)
+    train.npy  validation.npy  test.npy    float32 or uint8 (n, C, H, W)
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from bnnbench_plugins.datasets.images import Images
     from bnnbench_plugins.preprocessing import Recipe, Transform
 
-IN_MEMORY = 2**30  #: bytes of float32 up to which a pass over the bytes is as quick as a file
+IN_MEMORY = 2**28  #: bytes of images up to which each process has its own
 PATIENCE, PAUSE = 2, 10  #: seconds before the first line of progress, and between lines
 
 
@@ -36,13 +37,15 @@ PATIENCE, PAUSE = 2, 10  #: seconds before the first line of progress, and betwe
 class Prepared:
     """The splits as the network is to see them.
 
-    ``inputs`` are float32 (n, C, H, W), by split; what is written to them is seen by this process
-    alone. ``fill`` (C,) is what a black pixel becomes where that depends on its channel alone, and
-    zero elsewhere: what a border is filled with that is added to images.
+    ``inputs`` (n, C, H, W), by split, are float32, or uint8 where there is a ``table`` (C, 256) of
+    the float32 that they stand for; what is written to them is seen by this process alone. ``fill``
+    (C,) is what a black pixel becomes where that depends on its channel alone, and zero elsewhere:
+    what a border is filled with that is added to images.
     """
 
     inputs: dict[str, Tensor]
     fill: Tensor
+    table: Tensor | None = None
 
 
 class _Job(NamedTuple):
@@ -59,7 +62,8 @@ class _Job(NamedTuple):
 
     @property
     def size_bytes(self) -> int:
-        return sum(4 * math.prod(shape) for shape in self.shapes.values())
+        each = 1 if self.recipe.pointwise else 4
+        return sum(each * math.prod(shape) for shape in self.shapes.values())
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -71,6 +75,7 @@ class _Job(NamedTuple):
             "parameters": parameters,
             "version": VERSION,
             "shapes": self.shapes,
+            "as": "bytes" if self.recipe.pointwise else "float32",
         }
 
 
@@ -88,38 +93,35 @@ def prepare(preprocessing: str, splits: Mapping[str, Images], key: Mapping[str, 
         DataError: the cache cannot be written, or is full.
     """
     job = _Job(preprocessing, recipe(preprocessing), splits, key)
-    return _in_memory(job) if _is_cheap(job) else _from_cache(job)
+    small = job.recipe.pointwise and job.size_bytes <= IN_MEMORY
+    return _in_memory(job) if small else _from_cache(job)
 
 
 def _from_cache(job: _Job) -> Prepared:
+    import numpy as np
     import torch
 
     from bnnbench_plugins.cache import kept
 
     found = kept(job.identity, job.size_bytes, lambda draft: _write(job, draft))
     inputs = {name: torch.from_numpy(array) for name, array in found.arrays.items()}
-    return Prepared(inputs, torch.tensor(found.facts["fill"]))
-
-
-def _is_cheap(job: _Job) -> bool:
-    """Whether making it takes no longer than reading it from a file that is not in memory."""
-    pointwise = job.recipe.pointwise and not job.recipe.fits
-    return pointwise and job.size_bytes <= IN_MEMORY
+    if "table" in found.facts:
+        return _looked_up(inputs, np.array(found.facts["table"], np.float32))
+    return Prepared(inputs, torch.zeros(job.splits["train"].shape[0]))
 
 
 def _in_memory(job: _Job) -> Prepared:
-    import numpy as np
     import torch
 
-    transform, inputs = job.recipe.fit(()), {}
-    for name, images in job.splits.items():
-        made = np.empty(job.shapes[name], np.float32)
-        start = 0
-        for chunk in images.chunks():
-            made[start : start + len(chunk)] = transform(chunk)
-            start += len(chunk)
-        inputs[name] = torch.from_numpy(made)
-    return Prepared(inputs, torch.tensor(_fill(job, transform)))
+    table = _table(job, job.recipe.fit(job.splits["train"].chunks()))
+    inputs = {name: torch.from_numpy(images.whole()) for name, images in job.splits.items()}
+    return _looked_up(inputs, table)
+
+
+def _looked_up(inputs: dict[str, Tensor], table: NDArray[np.float32]) -> Prepared:
+    import torch
+
+    return Prepared(inputs, torch.from_numpy(table[:, 0].copy()), torch.from_numpy(table))
 
 
 def _write(job: _Job, draft: Draft) -> None:
@@ -131,20 +133,23 @@ def _write(job: _Job, draft: Draft) -> None:
     )
     transform = job.recipe.fit(progress.chunks(job.splits["train"]))
     for name, images in job.splits.items():
-        made = map(transform, progress.chunks(images))
-        draft.write(name, made, job.shapes[name], np.float32)
-    draft.facts["fill"] = _fill(job, transform)
+        chunks = progress.chunks(images)
+        if job.recipe.pointwise:
+            draft.write(name, chunks, job.shapes[name], np.uint8)
+        else:
+            draft.write(name, map(transform, chunks), job.shapes[name], np.float32)
+    if job.recipe.pointwise:
+        draft.facts["table"] = _table(job, transform).tolist()
     progress.close()
 
 
-def _fill(job: _Job, transform: Transform) -> list[float]:
-    """What a black pixel becomes in each channel; zeros where that depends on more."""
+def _table(job: _Job, transform: Transform) -> NDArray[np.float32]:
+    """What each byte becomes in each channel: (C, 256)."""
     import numpy as np
 
     channels = job.splits["train"].shape[0]
-    if not job.recipe.pointwise:
-        return [0.0] * channels
-    return [float(x) for x in transform(np.zeros((1, channels, 1, 1), np.uint8)).ravel()]
+    every = np.broadcast_to(np.arange(256, dtype=np.uint8), (1, channels, 1, 256))
+    return transform(every).reshape(channels, 256)
 
 
 class _Progress:

@@ -1,7 +1,7 @@
 """The family of MNIST: four IDX files, 60,000 and 10,000 grey images of 28 x 28 in ten classes.
 
 Each is split as MNIST is in BinaryConnect: the last 10,000 of the training file validate. The
-images are 188 MB of float32.
+images are 55 MB.
 """
 
 from __future__ import annotations

@@ -69,6 +69,15 @@ class Images:
             else:
                 yield self._picked(self.rows[start:stop])
 
+    def whole(self) -> NDArray[np.uint8]:
+        """Return all images (n, C, H, W) in memory of their own."""
+        found = np.empty((len(self), *self.shape), np.uint8)
+        start = 0
+        for chunk in self.chunks():
+            found[start : start + len(chunk)] = chunk
+            start += len(chunk)
+        return found
+
     def subset(self, rows: NDArray[np.int64]) -> Images:
         """Return the images that stand at these places among these."""
         return Images(self.arrays, rows if self.rows is None else self.rows[rows])

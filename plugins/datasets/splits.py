@@ -8,6 +8,7 @@ import torch
 
 from bnnbench.interfaces import Dataset, Split
 from bnnbench_plugins.augmentations import augmentation
+from bnnbench_plugins.datasets.bytes import Bytes
 from bnnbench_plugins.prepared import prepare
 
 if TYPE_CHECKING:
@@ -15,9 +16,12 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
+    from bnnbench.interfaces import Augmentation, Examples
     from bnnbench_plugins.augmentations import Augment
     from bnnbench_plugins.datasets.images import Images
+    from bnnbench_plugins.prepared import Prepared
 
 
 def dataset(
@@ -41,10 +45,18 @@ def dataset(
     prepared = prepare(preprocessing, images, key)
     changes = {"train": augmentation(augment, prepared.fill)}
     train, validation, test = (
-        Split(prepared.inputs[name], torch.from_numpy(targets[name]), changes.get(name))
+        _examples(prepared, name, torch.from_numpy(targets[name]), changes.get(name))
         for name in ("train", "validation", "test")
     )
     return Dataset(train, validation, test, **facts)
+
+
+def _examples(
+    prepared: Prepared, name: str, targets: Tensor, change: Augmentation | None
+) -> Examples:
+    if prepared.table is None:
+        return Split(prepared.inputs[name], targets, change)
+    return Bytes(Split(prepared.inputs[name], targets), prepared.table, change)
 
 
 def remark(*said: str, train: int, known: int) -> str:

@@ -85,8 +85,8 @@ def svhn(
             less to train: "extra-validation" with 73,257 / 30,000, "train-only" with
             67,257 / 6,000, which needs two of the three files.
         preprocessing: "gcn-lcn" (BinaryConnect), or another of those in
-            :mod:`bnnbench_plugins.preprocessing`, fitted to the training images. Float32, the
-            paper's split is 7.7 GB in the cache.
+            :mod:`bnnbench_plugins.preprocessing`, fitted to the training images. Contrast-
+            normalized, the paper's split is 7.7 GB in the cache, else 1.9.
         augmentation: of the training images; none of the sources has any.
         train: the first so many of the training images, for short studies; all if there are fewer.
 

@@ -73,10 +73,18 @@ SCALED = (torch.optim.SGD, {"lr": 1e-3}), (torch.optim.Adam, {"lr": 1e-4})
 class Task:
     """A network's shape and a batch, and what is computed with it in a step."""
 
-    def __init__(self, *, vgg: bool, bf16: bool) -> None:
-        self.vgg, self.bf16 = vgg, bf16
+    def __init__(
+        self,
+        *,
+        vgg: bool = False,
+        bf16: bool = False,
+        width: int = 1024,
+        depth: int = 3,
+        batch: int = 100,
+    ) -> None:
+        self.vgg, self.bf16, self.width, self.depth = vgg, bf16, width, depth
         self.shape = (3, 32, 32) if vgg else (1, 28, 28)
-        self.batch = 50 if vgg else 100
+        self.batch = 50 if vgg else batch
         self.inputs = torch.rand(self.batch, *self.shape)
         self.targets = torch.randint(10, (self.batch,))
         self.loss = squared_hinge()
@@ -84,8 +92,10 @@ class Task:
 
     def network(self, activation: str = "relu") -> nn.Module:
         torch.manual_seed(0)
-        build = binarynet if self.vgg else mlp
-        return build(shape=self.shape, classes=10, activation=activation).train()  # type: ignore[arg-type]
+        if self.vgg:
+            return binarynet(shape=self.shape, classes=10, activation=activation).train()  # type: ignore[arg-type]
+        sizes = {"width": self.width, "depth": self.depth}
+        return mlp(shape=self.shape, classes=10, activation=activation, **sizes).train()  # type: ignore[arg-type]
 
     def backward(self, model: nn.Module, *, bf16: bool | None = None) -> None:
         inputs = self.inputs

@@ -53,20 +53,21 @@ class Stopwatch:
         self.ends.append(time.perf_counter())
 
 
-def study(epochs: int, trials: int) -> dict[str, object]:
+def study(epochs: int, trials: int, batch: int) -> dict[str, object]:
     architecture = {"name": "mlp", "depth": 2, "width": 128}
+    task = {"dataset": "digits", "architecture": architecture, "batch_size": batch}
     return {
-        "task": {"dataset": "digits", "architecture": architecture, "epochs": epochs},
+        "task": {**task, "epochs": epochs},
         "protocol": {"trials": trials, "seeds": 1},
         "methods": [{"method": "bop"}],
     }
 
 
-def measured(epochs: int, trials: int) -> Stopwatch:
+def measured(epochs: int, trials: int, batch: int) -> Stopwatch:
     watch = Stopwatch()
     with tempfile.TemporaryDirectory() as folder:
         store = Store(str(Path(folder) / "trial.db"))
-        store.create_study("trial", parse_study(study(epochs, trials), "trial.toml"), "", "")
+        store.create_study("trial", parse_study(study(epochs, trials, batch), "trial.toml"), "", "")
         workbench = Workbench(
             load_plugins(), threads=1, checkpoints=Checkpoints(Path(folder) / "checkpoints")
         )
@@ -79,9 +80,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--epochs", type=int, default=120)
     parser.add_argument("--trials", type=int, default=10)
+    parser.add_argument("--batch", type=int, default=100)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    watch = measured(arguments.epochs, arguments.trials + WARMUP)
+    watch = measured(arguments.epochs, arguments.trials + WARMUP, arguments.batch)
     whole = [b - a for a, b in zip(watch.ends, watch.ends[1:], strict=False)][WARMUP - 1 :]
     buckets = watch.buckets[WARMUP : WARMUP + len(whole)]
     training = [sum(found[name] for name in TRAINING) for found in buckets]

@@ -44,6 +44,7 @@ class Cell:
     bases: Mapping[str, Cell]
     select: str
     seed: int | None = None
+    probes: tuple[str | Part, ...] = ()
 
     @property
     def optuna_name(self) -> str:
@@ -87,7 +88,7 @@ class Cell:
             select=self.select,
             test=test,
             reestimate=protocol.reestimate,
-            probes=self.study.probes,
+            probes=self.probes,
             judged=self.method.judged,
             pruned_in=self.optuna_name if prunable else "",
             start_from=bases.get(START_FROM, ""),
@@ -103,7 +104,7 @@ def cells(name: str, study: Study, workbench: Workbench) -> list[Cell]:
         UsageError: an unknown component or hyperparameter, a value out of range.
     """
     for probe in study.probes:
-        workbench.plugins.component("probes", probe)
+        _probe(probe, workbench)
     found = [
         _cell(name, study, task.model_copy(update=bases(method, task)), method, workbench)
         for task in study.tasks
@@ -212,12 +213,22 @@ def _with_method(
 ) -> Cell:
     defaults = workbench.complete("methods", method.component, method.hyperparameters)
     workbench.build("methods", Part(method.component, defaults))  # its own checks, early
-    spaces = _spaces(method, workbench) if study.protocol.trials else {}
+    spaces = _spaces(method, workbench) if study.protocol.tunes else {}
     used = [(kind, part.name) for kind, part in parts.items()]
-    used += [("probes", probe) for probe in study.probes]
+    used += [("probes", probe.name) for probe in study.probes]
     code = workbench.versions([*used, ("methods", method.component)])
-    select = study.protocol.select
-    return Cell(name, study, task, method, spaces, defaults, parts, code, {}, select)
+    select, probes = study.protocol.select, tuple(_probe(p, workbench) for p in study.probes)
+    return Cell(name, study, task, method, spaces, defaults, parts, code, {}, select, probes=probes)
+
+
+def _probe(given: Component, workbench: Workbench) -> str | Part:
+    """A probe as a run has it: its name alone, or with its hyperparameters where some are given."""
+    workbench.plugins.component("probes", given.name)
+    if not given.hyperparameters:
+        return given.name
+    with _named("probes"):
+        values = workbench.complete("probes", given.name, given.hyperparameters)
+    return Part(given.name, values)
 
 
 def _spaces(method: MethodSpec, workbench: Workbench) -> dict[str, Space]:

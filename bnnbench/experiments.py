@@ -162,6 +162,14 @@ class Workbench:
             )
         return method
 
+    def probe(self, given: str | Part) -> Probe:
+        """Return a new probe, by its name or with hyperparameters."""
+        if isinstance(given, str):
+            probe: Probe = self.plugins.get("probes", given)()
+        else:
+            probe = self.build("probes", given)
+        return probe
+
     def prepare(self, run: Run) -> Experiment:
         """Return the run with its data, network, method, loss and probes, ready to be trained.
 
@@ -184,7 +192,7 @@ class Workbench:
             network,
             method,
             self.loss(run, network, teacher),
-            [self.plugins.get("probes", name)() for name in run.probes],
+            [self.probe(given) for given in run.probes],
             self.device,
             pace.channels_last,
         )

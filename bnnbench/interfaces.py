@@ -208,7 +208,8 @@ class Probe(Protocol):
     A probe is made once for each run. ``step`` is called after every optimizer step and should be
     cheap; ``epoch`` is called at the end of an epoch (and once before the first, as epoch 0) and
     returns what there is to store. ``state`` and ``load`` carry what it remembers from one epoch
-    to the next into a run that is taken up again.
+    to the next into a run that is taken up again. A probe may have a ``look`` too:
+    see :class:`Onlooker`.
     """
 
     def step(self, latents: Latents) -> None:
@@ -225,6 +226,42 @@ class Probe(Protocol):
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Remember it again."""
+        ...
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A training as it stands at the end of an epoch, for a probe that looks at it.
+
+    ``epoch`` is one of ``epochs``, 0 before training. ``modes`` are the ways to judge the network
+    at this moment, by name. The network is in evaluation mode and lies with the ``validation``
+    examples on the training's device; the test split is not in the scene.
+    """
+
+    epoch: int
+    epochs: int
+    model: nn.Module
+    latents: Latents
+    modes: Mapping[str, InferenceMode]
+    validation: Examples
+
+    @property
+    def last(self) -> bool:
+        """Whether no other scene of this training follows."""
+        return self.epoch == self.epochs
+
+
+@runtime_checkable
+class Onlooker(Protocol):
+    """What a probe is that looks at the network itself, and at data, not at the latents alone.
+
+    ``look`` is called after :meth:`Probe.epoch`, without gradients. It may project the latents and
+    let the network run: weights, modes and random numbers are put back afterwards. What it draws
+    from torch's generators depends on the run's seed and the epoch alone.
+    """
+
+    def look(self, scene: Scene) -> Iterable[Measurement]:
+        """Return the measurements of the scene, none where it is not of interest."""
         ...
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bnnbench.budget import Spent
     from bnnbench.cells import Cell
     from bnnbench.runs import Run
 
@@ -15,7 +16,8 @@ class Need(NamedTuple):
     """What a study still needs of one (task, method), or of a run that others build on.
 
     ``bases`` counts the latter's runs that are missing, ``reused`` those runs that another study
-    has already; ``builds_on`` says what it starts from or learns from.
+    has already; ``builds_on`` says what it starts from or learns from. ``spent`` is what its trials
+    have cost; where a budget of seconds is ``open``, those that are missing are a guess.
     """
 
     task: str
@@ -26,6 +28,8 @@ class Need(NamedTuple):
     bases: int = 0
     reused: int = 0
     builds_on: tuple[str, ...] = ()
+    spent: Spent | None = None
+    open: bool = False
 
     @property
     def runs(self) -> int:

@@ -8,9 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-FORMAT = 1  #: raised when the same description would come to mean another training
-
-LATER = {"start_from": "", "teacher": "", "precision": "fp32"}  #: fields that once were not there
+FORMAT = 2  #: raised when the same description would come to mean another training
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,8 @@ class Run:
     ``judged`` names another inference mode than the method's own to judge it by. ``pruned_in`` is
     the Optuna study whose pruner may stop the run, which is then nobody else's. ``start_from`` and
     ``teacher`` are the keys of the runs whose weights it begins with and learns from. ``precision``
-    is that of the products in training. ``code`` holds the version of each distribution that a
+    is that of the products in training. ``probes`` are names, and parts where hyperparameters are
+    given. ``code`` holds the version of each distribution that a
     component of the run comes from.
     """
 
@@ -45,7 +44,7 @@ class Run:
     select: str = "best"
     test: bool = False
     reestimate: int = 0
-    probes: tuple[str, ...] = ("flips",)
+    probes: tuple[str | Part, ...] = ("flips",)
     judged: str = ""
     pruned_in: str = ""
     start_from: str = ""
@@ -56,9 +55,6 @@ class Run:
     def to_json(self) -> str:
         """Return the description in a form that is equal on every machine."""
         values = {"format": FORMAT} | asdict(self)
-        for name, usual in LATER.items():  # a run that has none of these keeps its old key
-            if values[name] == usual:
-                del values[name]
         return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @property
@@ -73,4 +69,5 @@ class Run:
         values.pop("format")
         for name in ("dataset", "architecture", "loss", "method"):
             values[name] = Part(**values[name])
-        return cls(**(values | {"probes": tuple(values["probes"])}))
+        probes = (each if isinstance(each, str) else Part(**each) for each in values["probes"])
+        return cls(**(values | {"probes": tuple(probes)}))

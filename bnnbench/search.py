@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -47,9 +48,16 @@ def optuna_study(store: Store, cell: Cell) -> optuna.Study:
     if "sampler" not in study.user_attrs:
         kind, settings = SAMPLERS[cell.study.protocol.sampler]
         study.set_user_attr("sampler", {"kind": kind, **settings, "optuna": optuna.__version__})
-    for point in first_points(cell):
+    for point in first_points(_counted(cell)):
         study.enqueue_trial(point, skip_if_exists=True)
     return study
+
+
+def _counted(cell: Cell) -> Cell:
+    """The cell with the number of trials whose points are known beforehand, if there is none: 1."""
+    protocol = cell.study.protocol
+    known = protocol.model_copy(update={"trials": protocol.trials or 1})
+    return replace(cell, study=cell.study.model_copy(update={"protocol": known}))
 
 
 def delete_optuna_studies(store: Store, name: str) -> None:

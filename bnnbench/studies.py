@@ -198,6 +198,20 @@ class Protocol(_Table):
     reestimate: Annotated[int, Field(ge=0)] = 0
     reference: str = ""
 
+    @model_validator(mode="after")
+    def _known_points(self) -> Protocol:
+        if self.sampler in ("grid", "qmc") and self.seconds and not self.trials:
+            raise ValueError(
+                f"the sampler {self.sampler!r} spreads a known number of points; give trials beside"
+                " seconds, or take another sampler"
+            )
+        return self
+
+    @property
+    def tunes(self) -> bool:
+        """Whether there is a budget to tune with."""
+        return bool(self.trials or self.seconds)
+
 
 class Published(_Table):
     """A figure that somebody published, to stand beside the measured one."""
@@ -227,7 +241,7 @@ class Study(_Table):
     protocol: Protocol = Protocol()
     methods: Annotated[tuple[MethodSpec, ...], Field(min_length=1)]
     runs: dict[Annotated[str, Field(pattern=f"^{NAME}$")], RunSpec] = {}
-    probes: tuple[str, ...] = ("flips",)
+    probes: tuple[Named, ...] = (Component(name="flips"),)
     published: tuple[Published, ...] = ()
 
     @model_validator(mode="before")
@@ -264,6 +278,15 @@ class Study(_Table):
                 raise ValueError(f"there is no task {published.task!r} here{hint}")
         check_graph(self)
         return self
+
+    @field_validator("probes")
+    @classmethod
+    def _once(cls, probes: tuple[Component, ...]) -> tuple[Component, ...]:
+        names = [probe.name for probe in probes]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"a probe is named once, got {twice[0]!r} twice; leave one out")
+        return probes
 
     @property
     def reference(self) -> str:

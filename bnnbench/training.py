@@ -18,8 +18,10 @@ from bnnbench import buckets
 from bnnbench.clock import Clock
 from bnnbench.errors import BnnbenchError
 from bnnbench.evaluation import evaluate, reestimated, weight_bits
+from bnnbench.interfaces import Onlooker, Scene
 from bnnbench.latents import Latents
 from bnnbench.layers import BinaryActivation, activation_bits
+from bnnbench.looking import look
 from bnnbench.measurements import Measurement
 from bnnbench.schedules import Progress
 from bnnbench.seeds import RandomState, derive
@@ -128,7 +130,7 @@ class Training:
     def __iter__(self) -> Iterator[list[Measurement]]:
         """Yield the measurements of epoch 0, of each epoch that is left, and of the end."""
         if not self.epoch:
-            yield self._outside(self._probed())
+            yield self._outside(self._probed(0))
         while self.epoch < self.settings.epochs:
             stretch = self.stretch = self._entered(self._phase(self.epoch))
             with self.random.in_force():
@@ -234,7 +236,7 @@ class Training:
         with self.clock.within(buckets.EVALUATION):
             measured += self._scores(self._each_epoch(stretch.modes), "validation", self.validation)
         warmup, self.warm = not self.warm, True
-        return measured + self._probed() + self._times(warmup=warmup)
+        return measured + self._probed(self.epoch + 1) + self._times(warmup=warmup)
 
     def _each_epoch(self, modes: Mapping[str, InferenceMode]) -> dict[str, InferenceMode]:
         """The modes that are cheap, and the one that selects; the others wait for the end."""
@@ -299,9 +301,23 @@ class Training:
             for metric, value in {**score.metrics, "loss": score.loss}.items():
                 yield Measurement(metric, value, split=name, mode=mode_name)
 
-    def _probed(self) -> list[Measurement]:
+    def _probed(self, epoch: int) -> list[Measurement]:
         with self.clock.within(buckets.PROBES):
-            return [measured for probe in self.probes for measured in probe.epoch(self.latents)]
+            return [measured for probe in self.probes for measured in self._told(probe, epoch)]
+
+    def _told(self, probe: Probe, epoch: int) -> Iterator[Measurement]:
+        """What a probe has to say at the end of an epoch."""
+        yield from probe.epoch(self.latents)
+        if isinstance(probe, Onlooker):
+            yield from look(probe, self._scene(epoch), self.settings.seed)
+
+    def _scene(self, epoch: int) -> Scene:
+        if self.stretch is None:  # before training
+            modes = self.method.phases[0].binarizer.build(self.at(0, 0)).inference_modes()
+        else:
+            modes = self.stretch.modes
+        epochs = self.settings.epochs
+        return Scene(epoch, epochs, self.model, self.latents, modes, self.validation)
 
     def _times(self, *, warmup: bool = False) -> list[Measurement]:
         """The seconds of each bucket since the last time; training's first epoch is warm-up."""

@@ -3,18 +3,23 @@
 The one place where torch, Optuna and the database meet. Each (task, method) is one Optuna study
 called ``<study>/<task>/<method>`` in the same database. Whatever is finished is never run again;
 whatever was broken off is taken up: a trial that Optuna still calls running keeps its number and
-its hyperparameters.
+its hyperparameters. A study that has been extended may have another best trial: the confirming runs
+of the former one are set aside before those of the new one begin.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from bnnbench.budget import Spent, is_open, missing, trained
+from bnnbench.catalogue import FORMER
 from bnnbench.cells import Cell, cells, check
 from bnnbench.errors import BnnbenchError, UsageError
 from bnnbench.needs import Need, Wanted, builds_on
+from bnnbench.runs import Part
 from bnnbench.search import optuna_study, suggest, take
 from bnnbench.store import (
     BASE,
@@ -52,6 +57,7 @@ class StudyRunner:
         self.study = store.study(name)
         self.cells = cells(name, self.study, workbench)
         self.protocol = self.study.protocol
+        self._seconds: dict[int, float] = {}  # of training, of trials that have ended
 
     def needs(self) -> list[Need]:
         """Return what is missing, by (task, method); runs that others build on come first."""
@@ -59,18 +65,21 @@ class StudyRunner:
         wanted, own = Wanted(self._base_run, self._is_ready), []
         for cell in self.cells:
             found = [e for e in ended if (e.task, e.method) == cell.place]
-            trials, seeds = self._missing(cell, found)
+            cost = self._cost(found)
+            trials, seeds = self._missing(cell, found, cost)
             there = [seed for seed in seeds if self._is_there(cell, seed)]
             seeds = [seed for seed in seeds if seed not in there]
             for seed in [self.protocol.seed] * bool(trials) + seeds:
                 wanted.add(cell, seed)
             counts = (trials, len(seeds), cell.task.epochs, 0, len(there))
-            own.append(Need(*cell.place, *counts, builds_on(cell)))
+            spent = Spent(len(cost), sum(cost)) if cell.spaces else None
+            is_guess = bool(trials and self.protocol.seconds)
+            own.append(Need(*cell.place, *counts, builds_on(cell), spent, is_guess))
         return [*wanted.needs(), *own]
 
     def _is_there(self, cell: Cell, seed: int) -> bool:
         """Whether another study has the confirming run already; of a tuned one nobody knows."""
-        if self._budget(cell):
+        if cell.spaces:
             return False
         key = self._run(cell, {}, seed, test=True).key
         return self.store.states([key]).get(key) == DONE
@@ -80,13 +89,22 @@ class StudyRunner:
         here = self.workbench.checkpoints.has_weights(run.key)
         return here and self.store.states([run.key]).get(run.key) == DONE
 
-    def _missing(self, cell: Cell, ended: list[Entry]) -> tuple[int, list[int]]:
+    def _missing(self, cell: Cell, ended: list[Entry], cost: list[float]) -> tuple[int, list[int]]:
         """The number of trials and the seeds of confirming runs that a cell still needs."""
         tuned = [e for e in ended if e.role == TUNE]
-        trials = self._budget(cell) - len(tuned)
+        trials = missing(self.protocol, cost) if cell.spaces else 0
         hopeless = tuned and not trials and all(e.state != DONE for e in tuned)
-        confirmed = {e.number for e in ended if e.role == CONFIRM}
+        confirmed = self._confirmed(cell, ended, tuned=bool(tuned and not trials))
         return trials, [s for s in self.seeds if s not in confirmed and not hopeless]
+
+    def _confirmed(self, cell: Cell, ended: list[Entry], *, tuned: bool) -> set[int]:
+        """The seeds of confirming runs that have ended, once tuned those of the best trial."""
+        mine = [e for e in ended if e.role == CONFIRM]
+        best = self._best(cell) if mine and tuned else None
+        if best is None:
+            return {e.number for e in mine}
+        mine += [e for e in ended if e.role.startswith(FORMER)]
+        return {e.number for e in mine if e.run.method.hyperparameters == best}
 
     def check(self) -> None:
         """Load every data set and build every network and loss once, before anything is trained.
@@ -98,11 +116,15 @@ class StudyRunner:
 
     def run(self) -> None:
         """Tune, then confirm. A run that fails is stored with its traceback; the others go on."""
-        for number in range(self.protocol.trials):
-            for cell in self.cells:
-                if number < self._budget(cell):
-                    self._trial(cell, number)
+        for number in itertools.count():
+            asked = [cell for cell in self.cells if self._is_asked(cell, number)]
+            for cell in asked:
+                self._trial(cell, number)
+            if not asked:
+                break
         best = {cell.optuna_name: self._best(cell) for cell in self.cells}
+        for cell in self.cells:
+            self._set_aside(cell, best[cell.optuna_name])
         for seed in self.seeds:
             for cell in self.cells:
                 values = best[cell.optuna_name]
@@ -115,9 +137,23 @@ class StudyRunner:
         first = self.protocol.seed + 1
         return range(first, first + self.protocol.seeds)
 
-    def _budget(self, cell: Cell) -> int:
-        """Trials of a cell; a method with nothing to tune needs none."""
-        return self.protocol.trials if cell.spaces else 0
+    def _is_asked(self, cell: Cell, number: int) -> bool:
+        """Whether a cell has a trial of this number; a method with nothing to tune has none."""
+        if not cell.spaces:
+            return False
+        if self.protocol.seconds is None:
+            return number < self.protocol.trials
+        task, method = cell.place
+        tuned = self.store.entries(self.name, task=task, method=method, role=TUNE)
+        cost = self._cost([e for e in tuned if e.number < number and e.state in ENDED])
+        return is_open(self.protocol, cost)
+
+    def _cost(self, ended: list[Entry]) -> list[float]:
+        """The seconds that each of the trials among some runs was trained for, in their order."""
+        tuned = sorted((e for e in ended if e.role == TUNE), key=lambda e: e.number)
+        unknown = [e for e in tuned if e.run_id not in self._seconds]
+        self._seconds |= trained(self.store, unknown)
+        return [self._seconds[e.run_id] for e in tuned]
 
     def _trial(self, cell: Cell, number: int) -> None:
         study = optuna_study(self.store, cell)
@@ -129,6 +165,7 @@ class StudyRunner:
             return
         values = done[0].run.method.hyperparameters if done else suggest(trial, cell)
         run = self._run(cell, values, self.protocol.seed, test=False)
+        self._check_trials(cell, run)
         entry = self._enter(cell, TUNE, number, run)
         told = trial if self.protocol.pruner != "none" else None
         self._build(cell, entry, run, told)
@@ -157,7 +194,7 @@ class StudyRunner:
 
     def _best(self, cell: Cell) -> Mapping[str, Any] | None:
         """What to confirm: the best trial's hyperparameters; the defaults where none was asked."""
-        if not self._budget(cell):
+        if not cell.spaces:
             return {}
         trials = [t for t in optuna_study(self.store, cell).trials if t.state.name == "COMPLETE"]
         if not trials:
@@ -167,6 +204,34 @@ class StudyRunner:
             self.name, task=cell.task.name, method=cell.method.name, role=TUNE, number=best.number
         )[0]
         return entry.run.method.hyperparameters
+
+    def _set_aside(self, cell: Cell, values: Mapping[str, Any] | None) -> None:
+        """Let no confirming run count that has other hyperparameters than the best trial.
+
+        A study that was given more trials may have found better ones; all former runs go at once.
+        """
+        if not cell.spaces:
+            return
+        task, method = cell.place
+        mine = self.store.entries(self.name, task=task, method=method)
+        gone = [e for e in mine if e.role == CONFIRM and self._is_former(cell, e, values)]
+        back = [
+            e
+            for e in mine
+            if e.role.startswith(FORMER)
+            and values is not None
+            and _alike(e.run, self._run(cell, values, e.number, test=True))
+        ]
+        if gone or back:
+            told = f"{cell.optuna_name}: confirming runs of the former best trial: {len(gone)}"
+            again = f", of this one from before: {len(back)}" if back else ""
+            self.store.set_aside(self.name, cell.place, gone, back, told + again)
+
+    def _is_former(self, cell: Cell, entry: Entry, values: Mapping[str, Any] | None) -> bool:
+        """Whether a confirming run differs from that of the best trial in hyperparameters alone."""
+        now = self._run(cell, values or {}, entry.number, test=True)
+        is_other = values is None or not _alike(entry.run, now)
+        return is_other and _alike(replace(entry.run, method=now.method), now)
 
     def _confirm(self, cell: Cell, values: Mapping[str, Any], seed: int) -> None:
         run = self._run(cell, values, seed, test=True)
@@ -226,12 +291,17 @@ class StudyRunner:
 
     def _enter(self, cell: Cell, role: str, number: int, run: Run) -> Entry:
         entry = self.store.enter(self.name, cell.task.name, cell.method.name, role, number, run)
-        if replace(entry.run, code=run.code).to_json() != run.to_json():
-            raise UsageError(
-                f"{cell.optuna_name} was begun with {_differences(entry.run, run)}; a study keeps"
-                " to one description, create another"
-            )
+        _check_alike(cell, entry.run, run)
         return entry
+
+    def _check_trials(self, cell: Cell, run: Run) -> None:
+        """Refuse a trial that differs from the first in more than what is searched."""
+        task, method = cell.place
+        for first in self.store.entries(self.name, task=task, method=method, role=TUNE, number=0):
+            then = first.run.method.hyperparameters
+            searched = {name: then[name] for name in cell.spaces if name in then}
+            part = Part(run.method.name, {**run.method.hyperparameters, **searched})
+            _check_alike(cell, first.run, replace(run, method=part))
 
     def _entry(self, entry: Entry) -> Entry:
         place = {key: getattr(entry, key) for key in ("task", "method", "role", "number")}
@@ -239,6 +309,19 @@ class StudyRunner:
 
     def _state(self, entry: Entry) -> str:
         return self._entry(entry).state
+
+
+def _alike(then: Run, now: Run) -> bool:
+    """Whether two runs have one description, but for the versions of plugins."""
+    return replace(then, code=now.code).to_json() == now.to_json()
+
+
+def _check_alike(cell: Cell, then: Run, now: Run) -> None:
+    if not _alike(then, now):
+        raise UsageError(
+            f"{cell.optuna_name} was begun with {_differences(then, now)}; a study keeps to one"
+            " description, create another"
+        )
 
 
 def _differences(then: Run, now: Run) -> str:

@@ -115,3 +115,5 @@ def register_losses(register: Register) -> None:
 @hookimpl
 def register_probes(register: Register) -> None:
     register("flips", "bnnbench.probes:FlipProbe")
+    register("histograms", "bnnbench_plugins.histograms:Histograms")
+    register("geometry", "bnnbench_plugins.geometry:Geometry")

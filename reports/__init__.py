@@ -26,4 +26,8 @@ def register_figures(register: Register) -> None:
     register("loss", "bnnbench_reports.figures.loss:loss_figure")
     register("flips", "bnnbench_reports.figures.flips:flips_figure")
     register("flips-by-layer", "bnnbench_reports.figures.layers:layers_figure")
+    register("latents", "bnnbench_reports.figures.histograms:histograms_figure")
+    register("angles", "bnnbench_reports.figures.angles:angles_figure")
+    register("dimension", "bnnbench_reports.figures.angles:dimension_figure")
+    register("dot-products", "bnnbench_reports.figures.products:products_figure")
     register("times", "bnnbench_reports.figures.times:times_figure")

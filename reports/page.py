@@ -20,11 +20,13 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from bnnbench import __version__
+from bnnbench.cli.comparisons import trained
 from bnnbench.cli.options import masked
+from bnnbench.comparisons import Comparisons
 from bnnbench.interfaces import Figure
 from bnnbench.plugins import describe
 from bnnbench.store import BASE, CONFIRM
-from bnnbench_reports import records, tables
+from bnnbench_reports import comparisons, records, tables
 from bnnbench_reports.readings import noted_tasks
 from bnnbench_reports.thinning import first_said
 from bnnbench_reports.toml import study_file
@@ -76,6 +78,7 @@ def facts(results: Results) -> dict[str, Any]:
     """Return all that the page says besides its figures."""
     rows = results.rows()
     study = results.study
+    compared = Comparisons(results, rows)
     return {
         "name": results.name,
         "title": study.title or results.name,
@@ -84,8 +87,17 @@ def facts(results: Results) -> dict[str, Any]:
         "unfinished": unfinished(results),
         "status": status(results),
         "dates": records.dates(results),
-        "verdict": verdict(results, rows),
-        "results": tables.noted(tables.results_table(rows, study.reference), results.notes),
+        "verdict": verdict(results, rows, compared),
+        "results": tables.noted(
+            tables.results_table(rows, study.reference, compared), results.notes
+        ),
+        "differences": tables.noted(comparisons.differences_table(compared), results.notes),
+        "published": tables.noted(comparisons.published_table(compared), results.notes),
+        "trained": trained(study.scale),
+        "arrivals": tables.noted(comparisons.arrivals_table(compared), results.notes),
+        "ranks": comparisons.ranks_table(compared),
+        "ranks_said": comparisons.ranks_said(compared),
+        "reference": study.reference,
         "hyperparameters": tables.noted(tables.hyperparameters_table(rows), results.notes),
         "coverage": tables.noted(tables.coverage_table(results), results.notes),
         "buckets": tables.noted(records.buckets_table(results), results.notes),

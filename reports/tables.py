@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bnnbench.cli.comparisons import between, budget
 from bnnbench.metrics import OTHERS, accuracy_of
 from bnnbench.store import CONFIRM, DIVERGED, DONE, ENDED, FAILED, PRUNED, TUNE
 from bnnbench_reports.thinning import REASONS
@@ -14,6 +15,7 @@ from bnnbench_reports.thinning import REASONS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from bnnbench.comparisons import Comparisons
     from bnnbench.results import Results, Row, Spread
     from bnnbench.store import Entry
     from bnnbench.studies import Published
@@ -31,8 +33,13 @@ class Table(NamedTuple):
     faint: frozenset[int] = frozenset()
 
 
-def results_table(rows: Sequence[Row], reference: str) -> Table:
-    """Return a line for each (task, method, mode); all but the judged modes are faint."""
+def results_table(
+    rows: Sequence[Row], reference: str, comparisons: Comparisons | None = None
+) -> Table:
+    """Return a line for each (task, method, mode); all but the judged modes are faint.
+
+    With ``comparisons`` there are the intervals of the means too, and the seconds of tuning.
+    """
     others = [metric for metric in OTHERS if any(metric in row.others for row in rows)]
     accuracy = accuracy_of(row.kind for row in rows)
     columns = (
@@ -41,6 +48,7 @@ def results_table(rows: Sequence[Row], reference: str) -> Table:
         "deployed weights",
         "bits",
         f"test {accuracy}, %",
+        *(["95 % interval"] if comparisons else []),
         *(f"test {OTHERS[metric]}, %" for metric in others),
         "n",
         f"validation {accuracy}, %",
@@ -52,8 +60,26 @@ def results_table(rows: Sequence[Row], reference: str) -> Table:
         "failures",
     )
     faint = frozenset(number for number, row in enumerate(rows) if not row.judged)
-    numeric = frozenset(range(4, 10 + len(others)))
-    return Table(columns, [_result(row, others) for row in rows], numeric, faint)
+    numeric = frozenset(range(4, columns.index("trials")))
+    lines = [_result(row, others) for row in rows]
+    if comparisons:
+        places = columns.index("95 % interval"), columns.index("trials")
+        lines = [
+            _compared(line, row, comparisons, *places)
+            for line, row in zip(lines, rows, strict=True)
+        ]
+    return Table(columns, lines, numeric, faint)
+
+
+def _compared(
+    line: Sequence[str], row: Row, comparisons: Comparisons, interval: int, trials: int
+) -> tuple[str, ...]:
+    """A line of the table with an interval, and what tuning took."""
+    cell, told = comparisons.cells[row.task, row.method, row.mode], list(line)
+    told.insert(interval, between(cell.interval) or NONE)
+    if row.judged and cell.tuning.trials:
+        told[trials] = budget(cell.tuning)
+    return tuple(told)
 
 
 def noted(table: Table, notes: Mapping[str, str]) -> Table:

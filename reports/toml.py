@@ -17,15 +17,10 @@ def study_file(study: Study) -> str:
         values["task"] = tasks[0]
     else:
         values["tasks"] = tasks
-    plain = {key: value for key, value in values.items() if not _is_table(value)}
     order = ("task", "tasks", "protocol", "runs", "methods", "published")
+    plain = {key: value for key, value in values.items() if key not in order}
     tables = [(key, values[key]) for key in order if key in values]
     return "\n\n".join(["\n".join(_lines(plain)), *(_table(*table) for table in tables)]).strip()
-
-
-def _is_table(value: Any) -> bool:
-    first = next(iter(value), None) if isinstance(value, list) else value
-    return isinstance(first, Mapping)
 
 
 def _table(key: str, value: Any) -> str:

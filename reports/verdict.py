@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bnnbench.cli.comparisons import p_value
+from bnnbench.comparisons import Comparisons
+from bnnbench.statistics.paired import ALPHA, Cannot
+from bnnbench.statistics.signedranks import smallest
 from bnnbench_reports.readings import (
     Scores,
     accuracy_name,
@@ -16,13 +20,17 @@ from bnnbench_reports.readings import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from bnnbench.comparisons import Difference
     from bnnbench.results import Results, Row
 
-ENOUGH = 6  #: pairs from which Wilcoxon's signed-rank test can reach a two-sided p below 0.05
+NAMED = 12  #: differences that a sentence names
 
 
-def verdict(results: Results, rows: Sequence[Row]) -> list[str]:
+def verdict(
+    results: Results, rows: Sequence[Row], comparisons: Comparisons | None = None
+) -> list[str]:
     """Return a sentence or two for each task, then the caveats."""
+    comparisons = comparisons or Comparisons(results, rows)
     judged = [each for each in scores(results) if each.judged]
     binary = {(row.task, row.method) for row in rows if row.judged and row.weight_bits == "1"}
     sentences = [
@@ -34,7 +42,7 @@ def verdict(results: Results, rows: Sequence[Row]) -> list[str]:
         for row in rows
         if row.done and row.mode == "binary" and row.weight_bits != "1"
     ]
-    return [*sentences, *head_starts(rows), *caveats(results, judged)]
+    return [*sentences, *head_starts(rows), *caveats(results, judged, comparisons)]
 
 
 def _task(judged: Sequence[Scores], binary: set[tuple[str, str]], results: Results) -> str:
@@ -86,12 +94,12 @@ def head_starts(rows: Sequence[Row]) -> list[str]:
     return said
 
 
-def caveats(results: Results, judged: Sequence[Scores]) -> list[str]:
-    """Return what limits the sentences before."""
+def caveats(results: Results, judged: Sequence[Scores], comparisons: Comparisons) -> list[str]:
+    """Return what limits the sentences before, first what was tested."""
     n = max((each.spread.n for each in judged), default=0)
     entries = results.confirmed()
     shared = sum(entry.shared for entry in entries)
-    said = [significance(n) if judged else "No finished run has a test accuracy."]
+    said = [significance(n, comparisons) if judged else "No finished run has a test accuracy."]
     synthetic = sorted({e.task for e in entries if e.facts.get("synthetic")})
     if synthetic:
         said.append(
@@ -114,12 +122,44 @@ def caveats(results: Results, judged: Sequence[Scores]) -> list[str]:
     return said
 
 
-def significance(n: int) -> str:
-    """Say what so many seeds cannot show."""
+def significance(n: int, comparisons: Comparisons) -> str:
+    """Say what differs from the reference, or what so many seeds cannot show."""
     seeds = f"n = {n} seed{'s' if n != 1 else ''}"
-    if n < ENOUGH:
+    if smallest(n) > ALPHA:
         return (
             f"With at most {seeds} no order of methods is claimed to be significant: at this n,"
-            f" Wilcoxon's signed-rank test cannot go below p = {min(1.0, 2.0 ** (1 - n)):.3g}."
+            f" Wilcoxon's signed-rank test cannot go below p = {smallest(n):.3g}."
         )
-    return f"At most {seeds} are few: no order of methods is claimed to be significant."
+    pairs = [each for each in comparisons.differences if each.paired]
+    if not pairs:
+        return "No method was compared with a reference, so no order of methods is claimed."
+    return tested(pairs, comparisons.reference)
+
+
+def tested(found: Sequence[Difference], reference: str) -> str:
+    """Say which of the paired differences from the reference are significant."""
+    told = [each.paired for each in found if each.paired]
+    able = sum(not isinstance(paired.p, Cannot) for paired in told)
+    if not able:
+        why = "; ".join(dict.fromkeys(str(paired.p) for paired in told))
+        return f"No difference from {reference} is claimed to be significant: {why}."
+    how = f"by Wilcoxon's signed-rank test with Holm's correction over {able} comparisons"
+    clear = [said for each in found if (said := _clear(each))]
+    if not clear:
+        return (
+            f"No difference from {reference} is significant at {ALPHA} {how}; that does not show"
+            " that the methods are equal."
+        )
+    more = f"; and {len(clear) - NAMED} more" if len(clear) > NAMED else ""
+    return f"Different from {reference} {how}: {'; '.join(clear[:NAMED])}{more}."
+
+
+def _clear(difference: Difference) -> str:
+    """A significant difference in a few words."""
+    paired = difference.paired
+    if paired is None or not paired.significant:
+        return ""
+    return (
+        f"{difference.method} on {difference.task} ({paired.mean:+.2f} points,"
+        f" p = {p_value(paired.p)}, n = {paired.n})"
+    )

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from scipy.stats import kstest
 from torch import nn
 
 from bnnbench.errors import UsageError
@@ -24,6 +25,10 @@ ONE_BIT = ["sign", "quadratic", "swish", "ede", "reste", "rsign"]
 
 def order(model):
     return list(dict(model.named_children()))
+
+
+def multipliers(model):
+    return [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
 
 
 def test_order_of_mlp():
@@ -120,6 +125,43 @@ def test_rings_of_binary_activations(pad_value, seen):
 
     assert (4, 3) == outputs.shape
     assert [seen] * 5 == list(values.values())
+
+
+@pytest.mark.parametrize("build", [mlp, binarynet])
+@pytest.mark.parametrize("scale", [0.05, 2.0])
+def test_draws(build, scale):
+    """Every weight, real or binary, is drawn from the distribution that is asked for."""
+    laws = {"uniform": (-scale, 2 * scale), "norm": (0, scale)}
+
+    for init, law in (("uniform", "uniform"), ("normal", "norm")):
+        torch.manual_seed(1)
+        model = build(**SMALL, width=32, first="real", init=init, init_scale=scale)
+        for layer in multipliers(model):
+            drawn = layer.weight.detach().flatten().numpy()
+            assert kstest(drawn, law, laws[law]).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("build", [mlp, binarynet])
+def test_scale_of_glorot(build):
+    """It multiplies what Glorot's uniform gives, weight by weight."""
+    found = []
+    for given in ({}, {"init_scale": 3.0}):
+        torch.manual_seed(0)
+        found.append([layer.weight for layer in multipliers(build(**SMALL, width=4, **given))])
+
+    assert all(b.equal(3 * a) for a, b in zip(*found, strict=True))
+
+
+def test_default_draws_nothing_else():
+    """One draw a layer, in order: the weights of a seed are those of its dense layers alone."""
+    torch.manual_seed(0)
+    weights = [layer.weight for layer in multipliers(mlp(**SMALL, depth=2, width=5))]
+    after = torch.rand(3)
+
+    torch.manual_seed(0)
+    wanted = [dense_layer(*sizes).weight for sizes in ((64, 5), (5, 5), (5, 3))]
+    assert all(a.equal(b) for a, b in zip(weights, wanted, strict=True))
+    assert after.equal(torch.rand(3))
 
 
 @pytest.mark.parametrize("build", [mlp, binarynet])
@@ -315,7 +357,10 @@ def test_learned_activations(build, given, sizes, activation, names):
 
 @pytest.mark.parametrize(
     "values",
-    [{"depth": 0}, {"width": 0}, {"dropout": 1.0}, {"activation": "tanh"}, {"first": "ternary"}],
+    [
+        *({"depth": 0}, {"width": 0}, {"dropout": 1.0}, {"activation": "tanh"}),
+        *({"first": "ternary"}, {"init": "zeros"}, {"init_scale": 0.0}),
+    ],
 )
 def test_bounds(values):
     """Hyperparameters are bounded by their types."""

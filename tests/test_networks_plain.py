@@ -81,6 +81,15 @@ def test_choices_of_named_binarynets(name, end, layer):
     assert [-1] * 5 == [m.value for m in padding]
 
 
+@pytest.mark.parametrize("name", BINARYNETS)
+def test_draws_of_named_binarynets(name):
+    """What the weights are drawn from may be chosen: all reach nearly to the ends, none beyond."""
+    model = BINARYNETS[name](shape=(3, 10, 10), classes=10, init="uniform", init_scale=0.25)
+
+    largest = [layer.weight.abs().max().item() for layer in multipliers(model).values()]
+    assert all(0.24 < value <= 0.25 for value in largest)
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_settings_of_normalization(name):
     """Momentum and epsilon reach every normalization."""

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from plotly.graph_objects import Figure as Drawing
 
+from bnnbench.comparisons import Comparisons
 from bnnbench.errors import StoreError, UsageError
 from bnnbench.interfaces import Figure
 from bnnbench.measurements import Measurement
@@ -366,11 +367,42 @@ def test_a_run_without_a_test_accuracy(store):
     assert "There is no figure with data" in built(store)
 
 
-def test_significance_is_never_claimed():
-    """With five seeds Wilcoxon's p is at least 1/16; with more there is still no claim."""
-    assert "p = 0.0625" in significance(5)
-    assert "no order of methods is claimed" in significance(6)
+def test_significance_is_claimed_where_it_was_tested(store):
+    """With five seeds Wilcoxon's p is at least 1/16; without a reference nothing was tested."""
+    store.create_study("s", study(methods=[{"method": "ste"}]), "", "0")
+    alone = Comparisons(Results(store, "s"))
+
+    assert "p = 0.0625" in significance(5, alone)
+    assert "no order of methods is claimed" in significance(5, alone)
+    assert "No method was compared with a reference" in significance(6, alone)
     assert "No method here" in lead([])
+
+
+@pytest.mark.parametrize(
+    ("seeds", "ends"),
+    [
+        (6, "significant: n = 6 cannot reach 0.05 of 2 comparisons."),
+        (
+            7,
+            "Different from real by Wilcoxon's signed-rank test with Holm's correction over 2"
+            " comparisons: ste on t (-2.00 points, p = 0.031, n = 7).",
+        ),
+    ],
+)
+def test_the_verdict_names_what_differs(store, seeds, ends):
+    """All of seven seeds are worse: 2 x 2^-6; of six, two comparisons could never show it."""
+    store.create_study("s", study(protocol={"seeds": seeds}), "", "0")
+    for seed in range(1, seeds + 1):
+        real = 90.0 + 0.01 * seed
+        record(store, "real", seed, {"real": real}, judged="real")
+        record(store, "ste", seed, {"binary": real - 2})
+        record(store, "bop", seed, {"binary": real + (-1) ** seed * 0.3})
+    results = Results(store, "s")
+
+    said = verdict(results, results.rows())
+
+    assert said[1].endswith(ends)
+    assert "bop on t" not in said[1]
 
 
 def test_table_of_results(store):

@@ -39,6 +39,52 @@ def checkpoints_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
+def device_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--device``; :func:`bnnbench.cli.devices.usable_device` says which one is meant."""
+    return click.option(
+        "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1 ..."
+    )(function)
+
+
+def threads_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--threads``."""
+    return click.option(
+        "--threads",
+        type=click.IntRange(min=1),
+        help="Threads of torch. [default: what is measured to be faster, 1 or all]",
+    )(function)
+
+
+def budget_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--trials``, ``--budget-seconds`` and ``--seeds``, what each method of a study gets."""
+    options = (
+        click.option(
+            "--trials", type=click.IntRange(min=0), help="Trials per method; 0: as published."
+        ),
+        click.option(
+            "--budget-seconds",
+            "seconds",
+            type=click.FloatRange(min=0, min_open=True),
+            help="Tune each method until it has trained for so long, or for --trials if not 0.",
+        ),
+        click.option("--seeds", type=click.IntRange(min=1), help="Confirming runs per method."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def methods_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--method``, which may be repeated."""
+    return click.option(
+        "--method",
+        "methods",
+        metavar="NAME",
+        multiple=True,
+        help="A method, or BINARIZER+OPTIMIZER; repeat it.",
+    )(function)
+
+
 def masked(text: str) -> str:
     """Return a text without the passwords of the URLs in it.
 

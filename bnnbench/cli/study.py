@@ -1,4 +1,4 @@
-"""``bnnbench study``: create, run, list, show, delete."""
+"""``bnnbench study``: create, extend, run, list, show, delete."""
 
 from __future__ import annotations
 
@@ -12,22 +12,25 @@ import click
 
 from bnnbench.cli import Group, Settings
 from bnnbench.cli.devices import usable_device
+from bnnbench.cli.export import export
 from bnnbench.cli.options import (
     again,
+    budget_options,
     checkpoints_option,
+    device_option,
     masked,
+    methods_option,
     open_store,
     storage_option,
+    threads_option,
 )
-from bnnbench.errors import DataError, IncompleteError, InterruptedStudyError, UsageError
+from bnnbench.errors import IncompleteError, InterruptedStudyError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bnnbench.cells import Cell
     from bnnbench.checkpoints import Checkpoints
-    from bnnbench.experiments import Workbench
-    from bnnbench.plugins import Plugins
     from bnnbench.results import Results
     from bnnbench.store import Store
     from bnnbench.studies import Study
@@ -38,6 +41,9 @@ def group() -> None:
     """Create, run and look at studies."""
 
 
+group.add_command(export)
+
+
 @group.command()
 @click.argument("name")
 @click.option(
@@ -46,42 +52,68 @@ def group() -> None:
 @click.option("--dataset", metavar="NAME", help="The data set (instead of --from).")
 @click.option("--architecture", metavar="NAME", help="The network.")
 @click.option("--loss", metavar="NAME", help="The loss. [default: squared-hinge]")
-@click.option(
-    "--method",
-    "methods",
-    metavar="NAME",
-    multiple=True,
-    help="A method, or BINARIZER+OPTIMIZER; repeat it.",
-)
+@methods_option
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs of every run.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Examples in a batch.")
-@click.option("--trials", type=click.IntRange(min=0), help="Trials per method; 0: as published.")
-@click.option("--seeds", type=click.IntRange(min=1), help="Confirming runs per method.")
+@budget_options
 @click.option("--sampler", help="tpe, random, qmc, grid or gp.")
 @click.option("--pruner", help="none, median or hyperband.")
+@click.option(
+    "--scale",
+    type=click.FloatRange(min=0, max=1, min_open=True),
+    help="Train every run for this share of its epochs, or of one epoch's images.",
+)
 @storage_option
 @click.pass_obj
 def create(
-    settings: Settings, /, name: str, source: str | None, storage: str, **flags: Any
+    settings: Settings,
+    /,
+    name: str,
+    source: str | None,
+    scale: float | None,
+    storage: str,
+    **flags: Any,
 ) -> None:
     """Create a study: a bundled one of this NAME, a study file's (--from), or one from flags."""
     from bnnbench import __version__
-    from bnnbench.cells import built_on, cells
+    from bnnbench.cells import cells
+    from bnnbench.cli.described import check_with_data, described, small
     from bnnbench.experiments import Workbench
     from bnnbench.plugins import load_plugins
     from bnnbench.studies import check_name
 
     check_name(name)
     plugins = load_plugins(settings.blocked)
-    study = _overridden(_described(plugins, name, source, flags), flags, source or name)
+    study = described(plugins, name, source, flags)
     workbench = Workbench(plugins)
     planned = cells(name, study, workbench)
-    _check_with_data(planned, workbench)
-    command = masked(shlex.join(["bnnbench", *sys.argv[1:]]))
-    open_store(storage, create=True).create_study(name, study, command, __version__)
+    if scale is not None:
+        study = small(study, scale, flags, workbench)
+        planned = cells(name, study, workbench)
+    check_with_data(planned, workbench)
+    open_store(storage, create=True).create_study(name, study, _command(), __version__)
+    _print_created(name, study, planned)
+    click.echo(f"run it: bnnbench study run {name}{again(storage)}")
+
+
+def _command() -> str:
+    """The command that is being run, without any password."""
+    return masked(shlex.join(["bnnbench", *sys.argv[1:]]))
+
+
+def _print_created(name: str, study: Study, planned: list[Cell]) -> None:
+    """Say what a new study will train."""
+    from bnnbench.cells import built_on
+
     tuned = [c for c in planned if c.spaces]
-    trials = study.protocol.trials * len(tuned)
-    runs = trials + study.protocol.seeds * len(planned)
+    protocol = study.protocol
+    trials = protocol.trials * len(tuned)
+    runs = f"runs in all {trials + protocol.seeds * len(planned)}"
+    budget = f"tuning trials {trials}"
+    if protocol.seconds:
+        limit = f" or {protocol.trials} trials" if protocol.trials else ""
+        budget = f"tuning {len(tuned)} times {protocol.seconds:g} s of training{limit}"
+        runs = f"confirming runs {protocol.seeds * len(planned)}"
     used = {base.method.name for cell in planned for base in built_on(cell)}
     for spare in sorted(set(study.runs) - used):
         click.echo(
@@ -90,73 +122,70 @@ def create(
     beside = f", beside runs that others build on: {', '.join(sorted(used))}" if used else ""
     click.echo(
         f"created study {name!r}: tasks {len(study.tasks)}, methods {len(study.methods)},"
-        f" tuning trials {trials}, seeds {study.protocol.seeds}, runs in all {runs}{beside}"
+        f" {budget}, seeds {protocol.seeds}, {runs}{beside}"
     )
-    if not study.protocol.trials:
+    if not protocol.tunes:
         click.echo("0 trials: nothing is tuned, hyperparameters are as published or as given")
+
+
+@group.command()
+@click.argument("name")
+@methods_option
+@click.option(
+    "--from",
+    "source",
+    metavar="FILE",
+    help="Add the methods of this study file, or of a bundled one, that are not there yet.",
+)
+@budget_options
+@click.option("--take-over", is_flag=True, help="Whoever ran the study before is gone.")
+@storage_option
+@click.pass_obj
+def extend(
+    settings: Settings,
+    /,
+    name: str,
+    methods: tuple[str, ...],
+    source: str | None,
+    take_over: bool,
+    storage: str,
+    **totals: float | None,
+) -> None:
+    """Give a study more methods, seeds, trials or seconds to tune; what it has stays.
+
+    Numbers are new totals. With more trials another one may be the best: its confirming runs are
+    trained, and those of the former best no longer count.
+    """
+    from bnnbench.cells import cells
+    from bnnbench.cli.described import check_with_data, more_methods
+    from bnnbench.experiments import Workbench
+    from bnnbench.extending import changes, extended
+    from bnnbench.holding import held
+    from bnnbench.plugins import load_plugins
+
+    if not (methods or source or any(total is not None for total in totals.values())):
+        raise UsageError("say what to add: --method, --from, --seeds, --trials or --budget-seconds")
+    store, plugins = open_store(storage), load_plugins(settings.blocked)
+    with held(store, name, take_over=take_over):
+        before = store.study(name)
+        added = more_methods(plugins, name, source, methods)
+        after = extended(before, added, **totals)
+        told = changes(before, after)
+        if told:
+            workbench = Workbench(plugins)
+            planned = cells(name, after, workbench)
+            new = {method.name for method in after.methods[len(before.methods) :]}
+            check_with_data([cell for cell in planned if cell.method.name in new], workbench)
+            store.extend_study(name, after, _command(), told)
+    click.echo(f"extended study {name!r}: {told}" if told else f"study {name!r} has all that")
     click.echo(f"run it: bnnbench study run {name}{again(storage)}")
-
-
-def _check_with_data(planned: list[Cell], workbench: Workbench) -> None:
-    """Build everything once, where the data are here; where they are not, say so."""
-    from bnnbench.cells import check
-
-    try:
-        check(planned, workbench)
-    except DataError as error:
-        click.echo(f"warning: not checked with its data: {error}", err=True)
-
-
-def _described(plugins: Plugins, name: str, source: str | None, flags: dict[str, Any]) -> Study:
-    from bnnbench.studies import parse_study, read_study
-
-    if flags["dataset"] or flags["methods"] or flags["architecture"]:
-        if source:
-            raise UsageError("give either --from or --dataset, --architecture, --method, not both")
-        return parse_study(_from_flags(flags), "the flags")
-    source = source or name
-    if source in plugins.names("studies"):
-        return read_study(plugins.get("studies", source), f"{source}.toml")
-    if source == name and not source.endswith(".toml"):
-        plugins.get("studies", name)  # says that there is none, and which is near
-    return read_study(source)
-
-
-def _from_flags(flags: dict[str, Any]) -> dict[str, Any]:
-    task = {key: flags[key] for key in ("dataset", "architecture", "loss") if flags[key]}
-    task |= {"epochs": flags["epochs"] or 10, "batch_size": flags["batch_size"] or 100}
-    return {"task": task, "methods": [_method_from_flag(name) for name in flags["methods"]]}
-
-
-def _method_from_flag(name: str) -> dict[str, str]:
-    """A method by its name; "sign+bop" is a binarizer crossed with an optimizer."""
-    binarizer, crossed, optimizer = name.partition("+")
-    return {"binarizer": binarizer, "optimizer": optimizer} if crossed else {"method": name}
-
-
-def _overridden(study: Study, flags: dict[str, Any], where: str) -> Study:
-    """Return the study with what the flags set otherwise, checked again."""
-    from bnnbench.studies import parse_study
-
-    values = study.model_dump()
-    protocol = {
-        k: flags[k] for k in ("trials", "seeds", "sampler", "pruner") if flags[k] is not None
-    }
-    task = {k: flags[k] for k in ("epochs", "batch_size", "loss") if flags[k] is not None}
-    values["protocol"] |= protocol
-    values["tasks"] = [old | task for old in values["tasks"]]
-    return parse_study(values, where)
 
 
 @group.command()
 @click.argument("name")
 @click.option("--plan", is_flag=True, help="Say what would be run, and stop.")
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1 ...")
-@click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    help="Threads of torch. [default: what is measured to be faster, 1 or all]",
-)
+@device_option
+@threads_option
 @click.option(
     "--checkpoint-every",
     type=click.FloatRange(min=0),
@@ -198,7 +227,7 @@ def run(
     watching = observer(threads)
     runner = StudyRunner(store, name, workbench, watching, checkpoint_every)
     if plan:
-        plan_table(name, runner.needs())
+        plan_table(name, runner.needs(), runner.protocol.seconds)
         return
     with held(store, name, take_over=take_over), _interruptible(name):
         if retry_failed:
@@ -226,7 +255,9 @@ def _complain(results: Results) -> None:
     Raises:
         IncompleteError: with the first reason.
     """
-    bad = [e for e in results.entries if e.state == "failed"]
+    from bnnbench.catalogue import FORMER
+
+    bad = [e for e in results.entries if e.state == "failed" and not e.role.startswith(FORMER)]
     hint = f"'bnnbench study show {results.name} --failed' has them all"
     if bad:
         first = bad[0].error.strip().partition("\n")[0]

@@ -15,10 +15,12 @@ from bnnbench.graph import START_FROM
 from bnnbench.metrics import OTHERS, accuracy_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from rich.console import Console
+    from rich.table import Table
 
+    from bnnbench.comparisons import Comparisons
     from bnnbench.needs import Need
     from bnnbench.results import Base, Results, Row, Spread
     from bnnbench.store import Entry, StudySummary
@@ -43,26 +45,67 @@ def table(*columns: str, title: str = "") -> Any:
 
 
 def print_results(results: Results, *, details: bool = False) -> None:
-    """Print the table of results of each task, and what must be known to read it."""
-    from rich.markup import escape
+    """Print the tables of each task and across tasks, and what must be known to read them."""
+    from bnnbench.cli import comparisons as compared
+    from bnnbench.comparisons import Comparisons
 
     rows = results.rows()
-    out = console()
+    out, comparisons = console(), Comparisons(results, rows)
     for task, group in itertools.groupby(rows, key=lambda row: row.task):
-        mine = list(group)
-        others = [metric for metric in OTHERS if any(metric in row.others for row in mine)]
-        made = table(
-            "method", "judged with", "W/A bits", f"test {accuracy_of([mine[0].kind])} %",
-            *(f"test {OTHERS[metric]} %" for metric in others), "n", "validation %",
-            "flips/step", "s/epoch", f"x {results.study.reference or 'reference'}",
-            title=escape(f"{results.name}: {noted(task, results)}"),
-        )  # fmt: skip
-        for row in mine:
-            cells = (escape(cell) for cell in _cells(row, others))
-            made.add_row(*cells, style=None if row.judged else "dim")
-        out.print(made)
-    for line in _notes(results, rows, details=details):
+        out.print(_fitting(list(group), comparisons, out))
+        for more in compared.tables(comparisons, task):
+            out.print(more)
+    for more in compared.across_tables(comparisons):
+        out.print(more)
+    for line in (*compared.notes(comparisons), *_notes(results, rows, details=details)):
         out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _fitting(mine: Sequence[Row], comparisons: Comparisons, out: Console) -> Table:
+    """The table of results, with the intervals of the means if there are any and room for them."""
+    from bnnbench.cli.comparisons import widest
+
+    cells = (comparisons.cells[row.task, row.method, row.mode] for row in mine)
+    if any(cell.interval for cell in cells):
+        made = results_table(mine, comparisons.results, comparisons)
+        if widest(made, out) <= out.width:
+            return made
+    made = results_table(mine, comparisons.results)
+    return made if widest(made, out) <= out.width else _narrow(made)
+
+
+def _narrow(made: Table) -> Table:
+    """The table with heads of several lines and less space; of its cells only names may break."""
+    made.collapse_padding = True
+    for column in made.columns:
+        column.header = str(column.header).replace(" ", "\n").replace("/step", "/\nstep")
+        column.no_wrap = column is not made.columns[0]
+    return made
+
+
+def results_table(
+    mine: Sequence[Row], results: Results, comparisons: Comparisons | None = None
+) -> Table:
+    """Return the table of results of a task, with ``comparisons`` the intervals of the means."""
+    from rich.markup import escape
+
+    from bnnbench.cli.comparisons import between
+
+    task, reference = mine[0].task, results.study.reference or "reference"
+    others = [metric for metric in OTHERS if any(metric in row.others for row in mine)]
+    made: Table = table(
+        "method", "judged with", "W/A bits", f"test {accuracy_of([mine[0].kind])} %",
+        *(["95 % interval"] if comparisons else []),
+        *(f"test {OTHERS[metric]} %" for metric in others), "n", "validation %",
+        "flips/step", "s/epoch", f"x {reference}",
+        title=escape(f"{results.name}: {noted(task, results)}"),
+    )  # fmt: skip
+    for row in mine:
+        cells = _cells(row, others)
+        if comparisons:
+            cells.insert(4, between(comparisons.cells[row.task, row.method, row.mode].interval))
+        made.add_row(*map(escape, cells), style=None if row.judged else "dim")
+    return made
 
 
 def noted(task: str, results: Results) -> str:
@@ -98,9 +141,11 @@ def _notes(results: Results, rows: Sequence[Row], *, details: bool) -> list[str]
         "* the inference mode in which a method is judged: its authors' own, or as the study says"
     ]
     notes += ["mean ± sd over n seeds"]
-    if results.study.protocol.trials:
+    if protocol.trials or protocol.seconds:
         trials = "1 trial" if protocol.trials == 1 else f"{protocol.trials} trials"
-        notes.append(f"tuned with {trials} per method on validation only")
+        seconds = f"{protocol.seconds:g} s of training" if protocol.seconds else ""
+        budget = " or ".join(filter(None, (trials if protocol.trials else "", seconds)))
+        notes.append(f"tuned with {budget} per method on validation only")
     for row in rows:
         if row.ended_badly:
             ends = ", ".join(f"{count} {state}" for state, count in row.ended_badly.items())
@@ -179,24 +224,42 @@ def _published(row: Row, published: Any) -> str:
     return f"{row.method}: published {published.metric} {published.value}{sigma}{source}"
 
 
-def plan_table(name: str, needs: Sequence[Need]) -> None:
-    """Print what a study still needs, in the order in which it is trained."""
-    made = table("task", "method or run", "trials", "confirmations", title=f"plan of {name}")
+def plan_table(name: str, needs: Sequence[Need], seconds: float | None = None) -> None:
+    """Print what a study still needs, in the order in which it is trained.
+
+    ``seconds`` is each method's budget, if it is one.
+    """
     based = any(need.bases or need.reused or need.builds_on for need in needs)
+    costly = seconds is not None or any(need.spent and need.spent.trials for need in needs)
+    columns: dict[str, Callable[[Need], str]] = {
+        "trials": lambda need: f"{'about ' if need.open else ''}{need.trials}",
+        "confirmations": lambda need: f"{need.confirmations}",
+    }
+    if costly:
+        columns["spent on trials"] = lambda need: _spent(need, seconds)
     if based:
-        for column in ("base runs", "reused"):
-            made.add_column(column, justify="right")
-    made.add_column("epochs", justify="right")
+        columns |= {
+            "base runs": lambda need: f"{need.bases}",
+            "reused": lambda need: f"{need.reused}",
+        }
+    columns["epochs"] = lambda need: f"{need.epochs}"
+    made = table("task", "method or run", *columns, title=f"plan of {name}")
     if based:
         made.add_column("builds on")
     for need in needs:
-        counts = (need.trials, need.confirmations, *([need.bases, need.reused] if based else []))
-        made.add_row(
-            need.task, need.method, *map(str, (*counts, need.epochs)), ", ".join(need.builds_on)
-        )
+        ends = [", ".join(need.builds_on)] if based else []
+        made.add_row(need.task, need.method, *(tell(need) for tell in columns.values()), *ends)
     console().print(made, markup=False)
-    runs = sum(need.runs for need in needs)
-    click.echo(_missing(runs))
+    about = "about " if any(need.open for need in needs) else ""
+    click.echo(about + _missing(sum(need.runs for need in needs)))
+
+
+def _spent(need: Need, seconds: float | None) -> str:
+    """What the trials of a method have cost, of a budget of seconds if there is one."""
+    if need.spent is None:
+        return ""
+    budget = f" of {seconds:g}" if seconds is not None else ""
+    return f"{need.spent.trials} in {need.spent.seconds:.3g}{budget} s"
 
 
 def _missing(runs: int) -> str:
@@ -218,11 +281,17 @@ def studies_table(studies: Sequence[StudySummary]) -> None:
     made = table("study", "title", "methods", "runs ended", "created")
     for study in studies:
         created = datetime.datetime.fromtimestamp(study.created_at, datetime.UTC)
-        ended = f"{study.ended} of {study.runs}" if study.runs else "not run yet"
+        ended = f"{study.ended} of {study.runs}" if study.runs else _not_run(study)
         made.add_row(
             study.name, study.title, str(study.methods), ended, f"{created:%Y-%m-%d %H:%M} UTC"
         )
     console().print(made)
+
+
+def _not_run(study: StudySummary) -> str:
+    """That a study has no runs yet, and how many it asks for, where that is known."""
+    most = "at most " if study.at_most else ""
+    return f"not run yet, {most}{study.planned} planned" if study.planned else "not run yet"
 
 
 def print_events(events: Sequence[tuple[float, str, str]]) -> None:

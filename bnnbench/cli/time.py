@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bnnbench.cli.devices import usable_device
-from bnnbench.cli.options import open_store, storage_option
+from bnnbench.cli.options import device_option, open_store, storage_option, threads_option
 from bnnbench.cli.progress import QUIET
 from bnnbench.cli.tables import console, table
 from bnnbench.costs import FEWEST
@@ -54,12 +54,8 @@ if TYPE_CHECKING:
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of order and weights."
 )
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1 ...")
-@click.option(
-    "--threads",
-    type=click.IntRange(min=1),
-    help="Threads of torch. [default: what is measured to be faster, 1 or all]",
-)
+@device_option
+@threads_option
 @click.option(
     "--json",
     "target",

@@ -28,11 +28,14 @@ from bnnbench_plugins.architectures.activations import Activation, Dropout, afte
 from bnnbench_plugins.architectures.images import image
 from bnnbench_plugins.architectures.norms import Epsilon, Momentum, without_scale
 from bnnbench_plugins.architectures.weights import (
+    Draw,
+    DrawScale,
     PadValue,
     Weights,
     Whole,
     convolution,
     dense_layer,
+    drawn,
 )
 
 Padding = Literal["same", "valid-first"]
@@ -53,6 +56,8 @@ def binarynet(
     bn_scale: bool = True,
     padding: Padding = "same",
     pad_value: PadValue = 0,
+    init: Draw = "glorot",
+    init_scale: DrawScale = 1.0,
 ) -> nn.Module:
     """Return a network from inputs (batch, channels, height, width) to (batch, ``classes``).
 
@@ -72,6 +77,9 @@ def binarynet(
         padding: every convolution pads its inputs ("same"), or all but the first.
         pad_value: what the padding of hidden layers' activations holds; zeros, as in the published
             codes, give binary activations a third value.
+        init: how the weights are drawn: "glorot", U(-s, s) or N(0, s^2). STE and BinaryConnect draw
+            latents of their own, unless they start from a run.
+        init_scale: s, of "glorot" a factor (1).
 
     Raises:
         UsageError: the input is not an image, or too small to be halved three times.
@@ -93,7 +101,7 @@ def binarynet(
         layers[f"norm{n}"] = nn.BatchNorm1d(units, eps=bn_eps, momentum=bn_momentum)
         if n < 9:
             layers |= after_norm(n, activation, units, dropout)
-    network = nn.Sequential(layers)
+    network = drawn(nn.Sequential(layers), init, init_scale)
     return network if bn_scale else without_scale(network)
 
 
@@ -106,6 +114,8 @@ def bc_vgg(
     first: Weights = "binary",
     last: Weights = "binary",
     pad_value: PadValue = 0,
+    init: Draw = "glorot",
+    init_scale: DrawScale = 1.0,
 ) -> nn.Module:
     """Return BinaryConnect's network for CIFAR-10: 14,022,016 binary weights there.
 
@@ -117,6 +127,8 @@ def bc_vgg(
         first: whether the first layer's weights are binary (they are).
         last: whether the output layer's weights are binary (they are).
         pad_value: what the padding of hidden layers' activations holds (0).
+        init: how the weights are drawn ("glorot").
+        init_scale: half the width of "uniform", deviation of "normal", factor of "glorot" (1).
 
     Raises:
         UsageError: the input is not an image of 8 x 8 or more.
@@ -129,6 +141,8 @@ def bc_vgg(
         first=first,
         last=last,
         pad_value=pad_value,
+        init=init,
+        init_scale=init_scale,
     )
 
 
@@ -141,6 +155,8 @@ def bc_vgg_svhn(
     first: Weights = "binary",
     last: Weights = "binary",
     pad_value: PadValue = 0,
+    init: Draw = "glorot",
+    init_scale: DrawScale = 1.0,
 ) -> nn.Module:
     """Return BinaryConnect's network for SVHN: half as many filters, 6,397,632 binary weights.
 
@@ -152,6 +168,8 @@ def bc_vgg_svhn(
         first: whether the first layer's weights are binary (they are).
         last: whether the output layer's weights are binary (they are).
         pad_value: what the padding of hidden layers' activations holds (0).
+        init: how the weights are drawn ("glorot").
+        init_scale: half the width of "uniform", deviation of "normal", factor of "glorot" (1).
 
     Raises:
         UsageError: the input is not an image of 8 x 8 or more.
@@ -165,6 +183,8 @@ def bc_vgg_svhn(
         first=first,
         last=last,
         pad_value=pad_value,
+        init=init,
+        init_scale=init_scale,
     )
 
 
@@ -177,6 +197,8 @@ def bop_binarynet(
     first: Weights = "binary",
     last: Weights = "binary",
     pad_value: PadValue = 0,
+    init: Draw = "glorot",
+    init_scale: DrawScale = 1.0,
 ) -> nn.Module:
     """Return Bop's network for CIFAR-10: 10,352,000 binary weights, of real ones beta only.
 
@@ -189,6 +211,8 @@ def bop_binarynet(
         first: whether the first layer's weights are binary (they are).
         last: whether the output layer's weights are binary (they are).
         pad_value: what the padding of hidden layers' activations holds (0).
+        init: how the weights are drawn ("glorot").
+        init_scale: half the width of "uniform", deviation of "normal", factor of "glorot" (1).
 
     Raises:
         UsageError: the input is not an image of 10 x 10 or more.
@@ -205,6 +229,8 @@ def bop_binarynet(
         bn_scale=False,
         padding="valid-first",
         pad_value=pad_value,
+        init=init,
+        init_scale=init_scale,
     )
 
 

@@ -19,7 +19,14 @@ from torch import nn
 
 from bnnbench_plugins.architectures.activations import Activation, Dropout, after_norm
 from bnnbench_plugins.architectures.norms import Epsilon, Momentum
-from bnnbench_plugins.architectures.weights import Weights, Whole, dense_layer
+from bnnbench_plugins.architectures.weights import (
+    Draw,
+    DrawScale,
+    Weights,
+    Whole,
+    dense_layer,
+    drawn,
+)
 
 
 def mlp(
@@ -35,6 +42,8 @@ def mlp(
     last: Weights = "binary",
     bn_momentum: Momentum = 0.15,
     bn_eps: Epsilon = 1e-4,
+    init: Draw = "glorot",
+    init_scale: DrawScale = 1.0,
 ) -> nn.Module:
     """Return a network from inputs (batch, ``*shape``) to outputs (batch, ``classes``).
 
@@ -51,6 +60,10 @@ def mlp(
         last: whether the output layer's weights are binary.
         bn_momentum: weight of the new batch in the running statistics (MNIST script: 0.15).
         bn_eps: added to the variance (1e-4).
+        init: how the weights are drawn: "glorot" (the script, where they are real), U(-s, s) or
+            N(0, s^2). STE and BinaryConnect draw latents of their own, unless they start from a
+            run.
+        init_scale: s, of "glorot" a factor (1).
     """
     sizes = [math.prod(shape), *[width] * depth, classes]
     kinds: list[Weights] = ["binary"] * (depth + 1)
@@ -63,4 +76,4 @@ def mlp(
         layers[f"norm{number}"] = nn.BatchNorm1d(sizes[number], eps=bn_eps, momentum=bn_momentum)
         if number <= depth:
             layers |= after_norm(number, activation, sizes[number], dropout)
-    return nn.Sequential(layers)
+    return drawn(nn.Sequential(layers), init, init_scale)

@@ -1,8 +1,12 @@
 """Layers with binary or real weights, as Lasagne initializes them: Glorot's uniform, zero biases.
 
-    U(-b, b), b = sqrt(6/(fan_in + fan_out)); a convolution's fans count the area of its kernel
+    glorot     U(-s b, s b), b = sqrt(6/(fan_in + fan_out)), s = 1; a convolution's fans count the
+               area of its kernel
+    uniform    U(-s, s)
+    normal     N(0, s^2)
 
-source: Glorot and Bengio (2010); the public scripts of BinaryConnect and BNN
+source: Glorot and Bengio (2010); the public scripts of BinaryConnect and BNN; uniform and normal
+for the comparison in Sun and Yang's report on BinaryConnect (Columbia), section 5.2
 """
 
 from __future__ import annotations
@@ -10,7 +14,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from annotated_types import Ge
+import torch
+from annotated_types import Ge, Gt
 from torch import nn
 
 from bnnbench.layers import BinaryConv2d, BinaryLinear
@@ -21,6 +26,8 @@ if TYPE_CHECKING:
 Weights = Literal["binary", "real"]
 PadValue = Literal[-1, 0, 1]  #: what the padding of a convolution's inputs holds
 Whole = Annotated[int, Ge(1)]
+Draw = Literal["glorot", "uniform", "normal"]
+DrawScale = Annotated[float, Gt(0)]  #: half a width, a deviation, or a factor of Glorot's bound
 
 
 def dense_layer(
@@ -100,3 +107,25 @@ def _initialize(layer: nn.Linear | nn.Conv2d) -> None:
     nn.init.xavier_uniform_(layer.weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
+
+
+def drawn(network: nn.Sequential, init: Draw, scale: float) -> nn.Sequential:
+    """Return the network, all its weights drawn as ``init`` says; biases stay.
+
+    "glorot" is how they come, times ``scale``: with 1 nothing changes. "uniform" is
+    U(-scale, scale), "normal" N(0, scale^2).
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            _draw(layer.weight, init, scale)
+    return network
+
+
+@torch.no_grad()
+def _draw(weight: torch.Tensor, init: Draw, scale: float) -> None:
+    if init == "glorot":
+        weight.mul_(scale)
+    elif init == "uniform":
+        weight.uniform_(-scale, scale)
+    else:
+        weight.normal_(0, scale)

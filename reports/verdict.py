@@ -133,10 +133,10 @@ def significance(n: int, comparisons: Comparisons) -> str:
     pairs = [each for each in comparisons.differences if each.paired]
     if not pairs:
         return "No method was compared with a reference, so no order of methods is claimed."
-    return tested(pairs, comparisons.reference)
+    return claimed(pairs, comparisons.reference)
 
 
-def tested(found: Sequence[Difference], reference: str) -> str:
+def claimed(found: Sequence[Difference], reference: str) -> str:
     """Say which of the paired differences from the reference are significant."""
     told = [each.paired for each in found if each.paired]
     able = sum(not isinstance(paired.p, Cannot) for paired in told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
 import statistics
@@ -371,10 +372,9 @@ def wide(store):
 
 def shown(results, width, monkeypatch):
     """What the terminal shows in so many columns."""
-    out = Console(width=width, record=True, quiet=False, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+    out = Console(width=width, record=True, file=io.StringIO())
     monkeypatch.setattr("bnnbench.cli.tables.console", lambda: out)
     print_results(results)
-    out.file.close()
     return out.export_text()
 
 
@@ -392,6 +392,21 @@ def test_it_is_readable_in_100_columns(wide, monkeypatch):
     for line in tables.splitlines():
         if line.strip().startswith("binaryconnect"):
             assert re.match(r" ?binaryconnect-long\d ", line), line
+
+
+@pytest.mark.parametrize("cells", [["a", "ste"], ["a long name", "1.00 ± 0.25"]])
+def test_what_a_table_wants(cells):
+    """The columns of a table are as many as rich gives it where there is room."""
+    made = terminal.numbers("title", *("a head", "b", "c")[: len(cells)])
+    made.add_row(*cells, *["x"] * (len(made.columns) - len(cells)))
+    out = Console(width=200, record=True, file=io.StringIO())
+
+    out.print(made)
+
+    assert max(len(line.rstrip()) for line in out.export_text().splitlines()) <= terminal.widest(
+        made
+    )
+    assert out.measure(made).maximum == terminal.widest(made)
 
 
 def test_terminal_and_report_show_the_same(wide, monkeypatch):

@@ -63,6 +63,15 @@ def test_interval_is_that_of_all_resamples(n, seed):
     assert least - 1e-9 <= (high - low) / 2 / s <= most + 1e-9
 
 
+def test_draws_are_those_of_splitmix():
+    """The first numbers of SplitMix64 from 0, their upper halves; every value is drawn as often."""
+    assert [0xE220A839, 0x6E789E6A, 0x06C45D18] == intervals._bits(3).tolist()
+    counts = intervals._counts(20)
+    assert (1999, 20) == counts.shape
+    assert {20.0} == set(counts.sum(axis=1))
+    assert stats.chisquare(counts.sum(axis=0)).pvalue > 0.01
+
+
 @pytest.mark.parametrize("n", [3, 7, 30, 2500])
 def test_interval_moves_and_stretches_with_the_values(n):
     """The same values in another order have the same interval, a x + b that of x, moved along."""

@@ -10,7 +10,6 @@ from bnnbench.statistics.ranks import Refusal
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from rich.console import Console
     from rich.table import Table
 
     from bnnbench.comparisons import Beside, Budget, Comparisons, Difference
@@ -222,6 +221,7 @@ def _escaped(text: str) -> str:
     return escape(text)
 
 
-def widest(made: Table, out: Console) -> int:
-    """Return the columns of the terminal that a table wants."""
-    return int(out.measure(made, options=out.options.update(max_width=1_000)).maximum)
+def widest(made: Table) -> int:
+    """Return the columns of the terminal that a table wants, of cells of one line."""
+    columns = [max(map(len, [str(c.header), *map(str, c.cells)])) for c in made.columns]
+    return sum(columns) + 3 * len(columns) - 1

@@ -5,16 +5,17 @@
     t*        (m* - m) / s*; draws that are all alike have none and are left out
     interval  m - q s .. m + q s, with q the 95 % quantile of |t*|
 
-source: Hall, "On symmetric bootstrap confidence intervals" (1988)
+sources: Hall, "On symmetric bootstrap confidence intervals" (1988); Steele, Lea and Flood, "Fast
+splittable pseudorandom number generators" (2014) for the draws
 
 Share of 20,000 samples whose interval held the true mean, where 95 % were wanted; the last line is
 the percentile interval, the commonest one, of the same draws:
 
     n                      3      5     10     20
-    normal             92.9 % 98.0 % 95.5 % 95.5 %
-    exponential        87.7 % 94.2 % 92.7 % 94.1 %
-    log-normal         83.3 % 90.8 % 87.8 % 90.4 %
-    normal, percentile 75.1 % 84.3 % 89.4 % 93.3 %
+    normal             92.9 % 97.8 % 95.8 % 96.0 %
+    exponential        87.7 % 93.9 % 93.0 % 93.6 %
+    log-normal         83.3 % 90.6 % 88.1 % 89.6 %
+    normal, percentile 75.1 % 83.4 % 89.9 % 93.1 %
 
 So of three values, or of skewed ones, the interval holds the mean less often than it says. BCa
 intervals are at most two points better than percentile ones at these n; equal-tailed bootstrap-t
@@ -86,6 +87,15 @@ def _t(standard: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def _counts(n: int) -> np.ndarray[Any, Any]:
     """How often each of n values is drawn in each resample, (resamples, n)."""
     resamples = min(RESAMPLES, max(LEAST, VALUES // n))
-    drawn = np.random.default_rng(n).integers(0, n, (resamples, n))
-    drawn += n * np.arange(resamples)[:, None]
-    return np.bincount(drawn.ravel(), minlength=resamples * n).reshape(resamples, n).astype(float)
+    drawn = (_bits(resamples * n) * np.uint64(n) >> np.uint64(32)).astype(np.int64)
+    drawn += np.repeat(np.arange(resamples) * n, n)
+    return np.bincount(drawn, minlength=resamples * n).reshape(resamples, n).astype(float)
+
+
+def _bits(count: int) -> np.ndarray[Any, Any]:
+    """The first so many 32-bit numbers of SplitMix64, the same with every version of numpy."""
+    x = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    found: np.ndarray[Any, Any] = (x ^ (x >> np.uint64(31))) >> np.uint64(32)
+    return found

@@ -17,7 +17,6 @@ departs from Agarwal et al.: pairs are compared with each other, there every run
 
 from __future__ import annotations
 
-import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -105,12 +104,12 @@ def holm(given: Sequence[float]) -> list[float]:
 
 
 def _paired(differences: Sequence[float], test: SignedRank, p: float | Cannot) -> Paired:
-    signs = np.sign(np.round(np.asarray(differences, dtype=float), DECIMALS))
-    ranks = test.plus + test.minus
+    values = np.asarray(differences, dtype=float)
+    signs, ranks = np.sign(np.round(values, DECIMALS)), test.plus + test.minus
     return Paired(
         n=len(differences),
-        mean=statistics.fmean(differences),
-        sd=statistics.stdev(differences) if len(differences) > 1 else None,
+        mean=float(values.mean()),
+        sd=float(values.std(ddof=1)) if len(values) > 1 else None,
         interval=interval(differences),
         p=p,
         effect=(test.plus - test.minus) / ranks if ranks else 0.0,

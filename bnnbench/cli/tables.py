@@ -68,10 +68,10 @@ def _fitting(mine: Sequence[Row], comparisons: Comparisons, out: Console) -> Tab
     cells = (comparisons.cells[row.task, row.method, row.mode] for row in mine)
     if any(cell.interval for cell in cells):
         made = results_table(mine, comparisons.results, comparisons)
-        if widest(made, out) <= out.width:
+        if widest(made) <= out.width:
             return made
     made = results_table(mine, comparisons.results)
-    return made if widest(made, out) <= out.width else _narrow(made)
+    return made if widest(made) <= out.width else _narrow(made)
 
 
 def _narrow(made: Table) -> Table:

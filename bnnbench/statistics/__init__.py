@@ -1,5 +1,6 @@
 """Statistics of plain numbers and numpy arrays; nothing here knows of studies or databases.
 
-All of it is numpy and the standard library: importing scipy's distributions takes longer than
-showing a study of thousands of runs. The tests compare each figure with scipy's.
+Of scipy only the special functions are used, where they are needed: importing its distributions and
+tests takes a second, longer than showing a study of thousands of runs. The tests compare each
+figure with theirs.
 """

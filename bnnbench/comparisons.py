@@ -191,7 +191,7 @@ class Comparisons:
         ]
 
     def _beside(self, row: Row, published: Published) -> Beside:
-        scale, test = self.results.study.scale, row.test
+        scale, test = self.results.scale(row.task), row.test
         found = gap(test.mean, published.value, published.sigma, scale) if test else None
         return Beside(row.task, row.method, published, test, found)
 
@@ -210,7 +210,7 @@ class Comparisons:
         """The mean accuracy; -inf where half of the runs ended badly, NaN where none has ended."""
         ends = Counter(e.state for e in self.results.cell(task, method) if e.role == CONFIRM)
         bad = ends[FAILED] + ends[DIVERGED]
-        if bad and 2 * bad >= self.results.study.protocol.seeds:
+        if bad and 2 * bad >= self.results.asked[task, method]:
             return -math.inf
         scores = self.judged.get((task, method), {})
         return math.fsum(scores.values()) / len(scores) if scores else math.nan

@@ -76,7 +76,12 @@ RUNS = Table(
         text("study", "study", "the study"),
         text("task", "entry.task", "the task, as the study names it"),
         text("method", "entry.method", "the method or the run of `[runs]`, as the study names it"),
-        text("role", "entry.role", "`tune`, `confirm`, or `base`: others build on it"),
+        text(
+            "role",
+            "entry.role",
+            "`tune`, `confirm`, or `base`: others build on it; `former 1`, ...: a confirming run of"
+            " what was the best before, it counts nowhere",
+        ),
         integer("number", "entry.number", "the trial of a tuning run, from 0; else the seed"),
         text("key", "run.key", "the digest of the run's description, its name in other tables"),
         text(

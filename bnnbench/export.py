@@ -7,6 +7,7 @@ checksum, and a README is by its first line; no other is replaced unless that is
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,10 +64,18 @@ def export(
             sums = {file: sha256(drafts / file) for file in names}
             others = {file: digest for file, digest in known.items() if (folder / file).is_file()}
             _write_readme(drafts / README, name, others | sums)
+            for file in (*names, README):
+                _onto_disk(drafts / file)
             return [(drafts / file).replace(folder / file) for file in (*names, README)]
     except OSError as error:
         reason = error.strerror or error
         raise UsageError(f"{folder} cannot be written: {reason}; give -o another folder") from None
+
+
+def _onto_disk(path: Path) -> None:
+    """Wait until a file is on the disk: its name must not be there before what is in it."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
 def _known(readme: Path) -> dict[str, str]:

@@ -6,7 +6,8 @@ process that measures decides for all.
 
     threads        one, or all that torch has
     products       "default", or "onednn", which on some processors is twice as fast in fp32
-    channels_last  images with their channels innermost, for convolutions
+    channels_last  images with their channels innermost, for convolutions; not tried where torch
+                   would break memory
 
 A choice must be a fifth faster than what it replaces: less may be noise. oneDNN must also be as
 exact as fp32: the same setting means products in bf16 on processors with matrix units.
@@ -110,8 +111,19 @@ def _changes(
         yield {"threads": most}
     if onednn_is_exact():
         yield {"products": "onednn"}
-    if len(batch) == 4 and any(isinstance(module, nn.Conv2d) for module in network.modules()):
+    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    if len(batch) == 4 and convolutions and not any(map(breaks_memory, convolutions)):
         yield {"channels_last": True}
+
+
+def breaks_memory(layer: nn.Conv2d) -> bool:
+    """Whether torch may write beyond a layer's memory where images have channels innermost.
+
+    torch 2.13 does on CPU, in the backward pass of 1x1 convolutions that leave pixels out, of 2 to
+    7 input channels: sooner or later the process dies.
+    """
+    is_point = max(layer.kernel_size) == 1 and max(layer.stride) > 1
+    return is_point and layer.in_channels in range(2, 8)
 
 
 def _seconds(

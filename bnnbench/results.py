@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from bnnbench.catalogue import FORMER
 from bnnbench.graph import START_FROM, TEACHER, bases
 from bnnbench.metrics import OTHERS
 from bnnbench.store import BASE, CONFIRM, DONE, TUNE, Entry, Store
@@ -136,6 +137,27 @@ class Results:
         self.study: Study = store.study(name)
         self.command, self.version = store.command(name), store.version(name)
 
+    @property
+    def parts(self) -> Sequence[Results]:
+        """The results of each study by itself: here of the only one."""
+        return [self]
+
+    @cached_property
+    def asked(self) -> Mapping[tuple[str, str], int]:
+        """How many confirming runs are asked for, by task and method, in the order of the study."""
+        study = self.study
+        cells = itertools.product(study.tasks, study.methods)
+        return {(task.name, method.name): study.protocol.seeds for task, method in cells}
+
+    def scale(self, task: str) -> float:
+        """Return what share of the published training a task's runs have."""
+        return self.study.scale
+
+    @cached_property
+    def events(self) -> list[tuple[float, str, str]]:
+        """What happened, oldest first: seconds since 1970, kind and text."""
+        return self._store.events(self.name)
+
     @cached_property
     def entries(self) -> list[Entry]:
         """All runs, tuning and confirming."""
@@ -176,6 +198,8 @@ class Results:
         """The tasks whose finished runs saw different splits: files came, went or changed."""
         seen: dict[str, set[str]] = {}
         for entry in self.entries:
+            if entry.role.startswith(FORMER):
+                continue
             if entry.state == DONE and "splits" in entry.facts:
                 splits = sorted(entry.facts["splits"].items())
                 seen.setdefault(entry.task, set()).add(repr(splits))
@@ -248,12 +272,7 @@ class Results:
     def rows(self) -> list[Row]:
         """Return the table of results: for each task and method, a line for each inference mode."""
         facts = _Facts(self)
-        return [
-            row
-            for task in self.study.tasks
-            for method in self.study.methods
-            for row in facts.rows(task.name, method.name)
-        ]
+        return [row for task, method in self.asked for row in facts.rows(task, method)]
 
 
 class _Facts:
@@ -304,7 +323,7 @@ class _Facts:
             "timed": len(timed),
             "hyperparameters": chosen,
             "tuned": _tuned(chosen, spec, tuned),
-            "asked": max(len(asked), study.protocol.seeds),
+            "asked": max(len(asked), self.results.asked[task, method]),
             "done": len(done),
             "ended_badly": {s: states.count(s) for s in ("failed", "diverged") if s in states},
             "trials": _counts([e.state for e in tuned]),

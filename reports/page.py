@@ -9,10 +9,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import itertools
 import json
 import re
-import shlex
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,30 +19,37 @@ from markupsafe import Markup
 
 from bnnbench import __version__
 from bnnbench.cli.comparisons import trained
-from bnnbench.cli.options import masked
 from bnnbench.comparisons import Comparisons
 from bnnbench.interfaces import Figure
 from bnnbench.plugins import describe
 from bnnbench.store import BASE, CONFIRM
-from bnnbench_reports import comparisons, records, tables
+from bnnbench.together import said
+from bnnbench_reports import comparisons, data, records, tables
 from bnnbench_reports.readings import noted_tasks
+from bnnbench_reports.repeat import commands, files_of, limits, protocol, requirements, seeds
 from bnnbench_reports.thinning import first_said
-from bnnbench_reports.toml import study_file
 from bnnbench_reports.verdict import verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from bnnbench.results import Results
 
     Draw = Callable[[Results], Figure | None]
+
+#: the page's own script, in the order in which its files are joined
+SCRIPT = ("statistics", "view", "selection", "curves", "drawings", "files", "page")
 
 #: what JSON in a script element must not hold as it is
 ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
 
 class Card(NamedTuple):
-    """A figure on the page: its title, how to read it and its data; or why it is not there."""
+    """A figure on the page: its title, how to read it and its data; or why it is not there.
+
+    ``curve`` names the metric of the page's own curves that the figure is drawn from instead; where
+    script runs, the curves replace it on screen.
+    """
 
     name: str
     title: str
@@ -52,6 +57,7 @@ class Card(NamedTuple):
     data: Markup
     height: int
     error: str = ""
+    curve: str = ""
 
 
 def build(results: Results, figures: Iterable[tuple[str, Draw]]) -> str:
@@ -60,14 +66,20 @@ def build(results: Results, figures: Iterable[tuple[str, Draw]]) -> str:
 
     note = "; ".join(f"{tasks}: {said}" for tasks, said in noted_tasks(results.notes))
     cards = [card for name, draw in figures if (card := make_card(name, draw, results, note))]
-    scripts = [_script(get_plotlyjs()), _script(_read("page.js"))] if cards else []
+    known = data.collected(results)
+    scripts = [_script(own_script())]
+    if cards or known["curves"]:
+        scripts.insert(0, _script(get_plotlyjs()))
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     page = environment.from_string(_read("page.html"))
     return page.render(
         facts(results),
-        cards=cards,
+        cards=from_curves(cards, known),
+        **choices(known),
+        known=known,
+        data=safe(data.as_text(known)),
         policy=policy(scripts),
         scripts=[Markup(script) for script in scripts],  # noqa: S704  # our own and plotly's
         style=Markup(_read("page.css")),  # noqa: S704  # our own
@@ -87,13 +99,15 @@ def facts(results: Results) -> dict[str, Any]:
         "unfinished": unfinished(results),
         "status": status(results),
         "dates": records.dates(results),
-        "verdict": verdict(results, rows, compared),
+        "finishing": finishing(results),
+        "verdict": [*verdict(results, rows, compared), *limits(results)],
+        "departures": study.departures,
         "results": tables.noted(
             tables.results_table(rows, study.reference, compared), results.notes
         ),
         "differences": tables.noted(comparisons.differences_table(compared), results.notes),
         "published": tables.noted(comparisons.published_table(compared), results.notes),
-        "trained": trained(study.scale),
+        "trained": said(results, lambda part: trained(part.study.scale)),
         "arrivals": tables.noted(comparisons.arrivals_table(compared), results.notes),
         "ranks": comparisons.ranks_table(compared),
         "ranks_said": comparisons.ranks_said(compared),
@@ -109,16 +123,16 @@ def facts(results: Results) -> dict[str, Any]:
         "bases_said": first_said(len(records.of_role(results, BASE)), "runs that they build on"),
         "commands": commands(results),
         "requirements": requirements(results),
-        "protocol": study.protocol,
+        "protocol": protocol(results),
         "seeds": seeds(results),
-        "file": study_file(study),
+        "file": files_of(results),
+        "events": records.events_table(results),
     }
 
 
 def progress(results: Results) -> tuple[int, int]:
     """Return how many confirming runs have ended, and how many were asked for."""
-    study = results.study
-    asked = len(study.tasks) * len(study.methods) * study.protocol.seeds
+    asked = sum(results.asked.values())
     return tables.ended(e for e in results.entries if e.role == CONFIRM), asked
 
 
@@ -128,49 +142,18 @@ def unfinished(results: Results) -> str:
     return f"unfinished: {ended} of {asked} runs" if ended < asked else ""
 
 
+def finishing(results: Results) -> str:
+    """Return the command that finishes what is missing: that of each study that lacks runs."""
+    lacking = [part.name for part in results.parts if unfinished(part)]
+    return " && ".join(f"bnnbench study run {name}" for name in lacking)
+
+
 def status(results: Results) -> str:
     """Return in a few words how the confirming runs stand."""
     ended, asked = progress(results)
     done = len(results.confirmed())
     bad = f", {ended - done} of them failed or diverged" if ended > done else ""
     return (unfinished(results) or f"complete: {asked} runs") + bad
-
-
-def commands(results: Results) -> list[str]:
-    """Return the commands that repeat the study, without any password."""
-    created = masked(results.command)
-    words = shlex.split(created)
-    pairs = itertools.pairwise(["", *words])
-    place = [word for before, word in pairs if "--storage" in (before, word.partition("=")[0])]
-    where = f" {shlex.join(place)}" if place else ""
-    run = [f"bnnbench {verb} {results.name}{where}" for verb in ("study run", "report")]
-    return [created, *run] if created else run
-
-
-def requirements(results: Results) -> list[str]:
-    """Return a line of pinned versions for each set of versions that the runs had.
-
-    A local version, like the "+cpu" of a torch build, is not to be had everywhere and left out.
-    """
-    found = [
-        " ".join(
-            f"{package}=={version.partition('+')[0]}"
-            for package, version in spec.get("packages", {}).items()
-            if version != "not installed"
-        )
-        for spec in results.environments.values()
-    ]
-    return sorted({line for line in found if line})
-
-
-def seeds(results: Results) -> str:
-    """Return the seeds of the confirming runs.
-
-    They are ``seed + 1`` to ``seed + seeds`` of the protocol.
-    """
-    protocol = results.study.protocol
-    first, last = protocol.seed + 1, protocol.seed + protocol.seeds
-    return f"{first} to {last}" if last > first else str(first)
 
 
 def make_card(name: str, draw: Draw, results: Results, note: str = "") -> Card | None:
@@ -191,6 +174,37 @@ def make_card(name: str, draw: Draw, results: Results, note: str = "") -> Card |
     except Exception as error:  # whatever a plugin's figure may raise
         return Card(name, f"Figure {name!r} could not be drawn", "", Markup(), 0, describe(error))
     return Card(name, str(figure.title), str(figure.explanation), data, height)
+
+
+def choices(known: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
+    """Return what the page's lists offer, as values and texts; of metrics those with data."""
+    scored, curved = ({each["metric"] for each in known[key]} for key in ("scores", "curves"))
+    axes = [("epoch", "epochs")]
+    axes += [("step", "steps")] if any(cell["steps"] for cell in known["cells"]) else []
+    axes += [("seconds", "seconds of training")] if known["clocks"] else []
+    return {
+        "metrics": _offered(known["metrics"], scored),
+        "curve_metrics": _offered(known["curve_metrics"], curved),
+        "modes": [("", "as judged"), *((mode, mode) for mode in known["modes"] if mode)],
+        "references": [("", "none"), *((each["name"],) * 2 for each in known["methods"])],
+        "axes": axes,
+    }
+
+
+def _offered(metrics: Iterable[Mapping[str, Any]], held: set[int]) -> list[tuple[str, str]]:
+    return [(each["name"], each["label"]) for place, each in enumerate(metrics) if place in held]
+
+
+def from_curves(cards: Iterable[Card], known: Mapping[str, Any]) -> list[Card]:
+    """Return the cards; those that the page's curves show as well are drawn from these."""
+    held = {known["curve_metrics"][curve["metric"]]["figure"] for curve in known["curves"]}
+    names = {each["figure"]: each["name"] for each in known["curve_metrics"]}
+    return [
+        card._replace(data=Markup(), curve=names[card.name])
+        if card.name in held and not card.error
+        else card
+        for card in cards
+    ]
 
 
 def annotate(drawing: Any, note: str) -> None:
@@ -219,7 +233,18 @@ def serialized(drawing: Any) -> tuple[Markup, int]:
     layout = spec.get("layout", {})
     layout.pop("template", None)
     text = json.dumps({"data": spec.get("data", []), "layout": layout}, separators=(",", ":"))
-    return Markup(text.translate(ESCAPES)), int(layout.get("height") or 450)  # noqa: S704  # escaped
+    return safe(text), int(layout.get("height") or 450)
+
+
+def safe(text: str) -> Markup:
+    """Return JSON that ends no script element and reads as it did."""
+    return Markup(text.translate(ESCAPES))  # noqa: S704  # escaped
+
+
+def own_script() -> str:
+    """Return the page's own script: its files see each other, and nothing else sees them."""
+    parts = "\n".join(_read(f"{name}.js") for name in SCRIPT)
+    return f'"use strict";\n(() => {{\n{parts}}})();\n'
 
 
 def policy(scripts: Iterable[str]) -> str:

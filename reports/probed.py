@@ -25,14 +25,22 @@ APART_SD = math.degrees(1.0)
 
 
 class Look(NamedTuple):
-    """The figures of a layer of a (task, method) at an epoch, by metric: means over n seeds."""
+    """The figures of a layer of a (task, method) at an epoch, by metric: means over n seeds.
+
+    ``seen`` says of how many seeds a figure is the mean, where some lack it.
+    """
 
     task: str
     method: str
     layer: str
     epoch: int
     values: Mapping[str, float]
-    n: int
+    seen: Mapping[str, int]
+
+    @property
+    def n(self) -> int:
+        """The number of seeds."""
+        return max(self.seen.values(), default=0)
 
 
 def looks(
@@ -67,15 +75,14 @@ def _look(
     pairs: Sequence[tuple[Entry, Series]],
     chosen: Callable[[Iterable[int]], int],
 ) -> Look:
-    points = [(series.metric, series.values()) for _, series in pairs]
+    points = [(series.metric, series.values()) for _, series in pairs]  # one series for each seed
     epoch = chosen({epoch for _, values in points for epoch in values})
     found: dict[str, list[float]] = {}
     for metric, values in points:
         if math.isfinite(values.get(epoch, math.nan)):
             found.setdefault(metric, []).append(values[epoch])
     means = {metric: float(np.mean(numbers)) for metric, numbers in found.items()}
-    task, method = cell
-    return Look(task, method, layer, epoch, means, len({entry.number for entry, _ in pairs}))
+    return Look(*cell, layer, epoch, means, {m: len(numbers) for m, numbers in found.items()})
 
 
 def _in_order(layers: Mapping[str, Sequence[tuple[Entry, Series]]]) -> list[str]:

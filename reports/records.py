@@ -200,6 +200,12 @@ def wall(entry: Entry) -> str:
     return f"{entry.finished_at - entry.started_at:.1f}"
 
 
+def events_table(results: Results) -> Table:
+    """Return what happened to the study out of the ordinary, and when, in UTC."""
+    lines = [(utc(at), kind, text) for at, kind, text in results.events[:ROWS]]
+    return Table(["when", "what", ""], lines)
+
+
 def dates(results: Results) -> tuple[str, str]:
     """Return when the study's first run began and its last one ended, in UTC."""
     begun = [e.started_at for e in results.entries if e.started_at is not None]

@@ -196,20 +196,14 @@ def coverage_table(results: Results) -> Table:
     """Return for each (task, method) how its runs ended, and why some are missing."""
     columns = ["task", "method", "confirming runs", "done", FAILED, DIVERGED, "missing"]
     columns += ["trials done", PRUNED, "trials failed", "trials diverged", "reasons"]
-    study = results.study
-    lines = [
-        _coverage(results, task.name, method.name)
-        for task in study.tasks
-        for method in study.methods
-    ]
+    lines = [_coverage(results, *cell, asked) for cell, asked in results.asked.items()]
     return Table(columns, lines, frozenset(range(2, 11)))
 
 
-def _coverage(results: Results, task: str, method: str) -> tuple[str, ...]:
+def _coverage(results: Results, task: str, method: str, asked: int) -> tuple[str, ...]:
     mine = results.cell(task, method)
     confirming = Counter(e.state for e in mine if e.role == CONFIRM)
     trials = Counter(e.state for e in mine if e.role == TUNE)
-    asked = results.study.protocol.seeds
     counts = [
         asked,
         *(confirming[state] for state in (DONE, FAILED, DIVERGED)),

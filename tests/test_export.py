@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import math
+import os
 import random
 import re
 import sqlite3
@@ -14,6 +15,7 @@ import struct
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -403,6 +405,53 @@ def test_a_broken_export_leaves_the_one_before_whole(full, tmp_path, monkeypatch
         assert "out cannot be written: No space left on device; give -o" in str(error.value)
     export(full, "s", tmp_path / "out")
     assert before["runs.csv"] != (tmp_path / "out" / "runs.csv").read_bytes()
+
+
+def test_files_are_on_the_disk_before_their_names_are(full, tmp_path, monkeypatch):
+    """Each draft is written through, and only then the first file is replaced."""
+    happened = []
+    fsync, replace_ = os.fsync, Path.replace
+
+    def synced(descriptor):
+        happened.append(("synced", os.fstat(descriptor).st_ino))
+        fsync(descriptor)
+
+    def replaced(path, target):
+        happened.append(("replaced", path.stat().st_ino))
+        return replace_(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", replaced)
+
+    export(full, "s", tmp_path / "out")
+
+    written = sorted(path.stat().st_ino for path in (tmp_path / "out").iterdir())
+    ends = (sorted(happened[: len(written)]), sorted(happened[len(written) :]))
+    assert tuple([(w, n) for n in written] for w in ("synced", "replaced")) == ends
+
+
+def test_runs_of_a_former_best_count_nowhere(full, tmp_path):
+    """They are rows with the role they have; all that is counted is as if they were not there."""
+    export(full, "s", tmp_path / "before")
+    for seed, state in ((1, DONE), (2, FAILED)):
+        entry = begun(full, "ste", seed, role="former 1", values={"lr": 0.7})
+        full.write(entry.run_id, [Measurement("accuracy", 1.0, 2, "test", "binary")])
+        full.end_run(entry.run_id, state)
+
+    export(full, "s", tmp_path / "after")
+
+    (header, before), (_, after) = (
+        read_csv(tmp_path / name / "runs.csv") for name in ("before", "after")
+    )
+    role = header.index("role")
+    assert 2 == [row[role] for row in after].count("former 1")
+    assert before == [row for row in after if row[role] != "former 1"]
+    assert (tmp_path / "before" / "results.csv").read_bytes() == (
+        tmp_path / "after" / "results.csv"
+    ).read_bytes()
+    frames = load_study("s", full.url.render_as_string())
+    assert 2 == (frames.runs()["role"] == "former 1").sum()
+    assert "`former 1`" in described()
 
 
 @pytest.mark.parametrize("name", ["README.md", "runs.csv", "dictionary.csv"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import asdict
 
 import pytest
@@ -13,6 +15,7 @@ from bnnbench import pace
 from bnnbench.checkpoints import Checkpoints
 from bnnbench.experiments import Workbench
 from bnnbench.interfaces import Dataset, Split
+from bnnbench.layers import BinaryConv2d
 from bnnbench.pace import Pace, onednn_is_exact, pace_of
 from bnnbench.plugins import load_plugins
 from bnnbench.runs import Part, Run
@@ -125,6 +128,44 @@ def test_a_folder_that_cannot_be_written_to(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
 
     assert Pace(threads=4) == pace_of(nn.Linear(3, 2), (5, 3), None, 4, tmp_path / "file" / "sub")
+
+
+@pytest.mark.parametrize(
+    ("layer", "tried"),
+    [
+        (nn.Conv2d(1, 4, 1, stride=2), True),
+        (nn.Conv2d(2, 4, 1, stride=2), False),
+        (nn.Conv2d(7, 4, 1, stride=(1, 2)), False),
+        (nn.Conv2d(4, 4, 1, stride=4), False),
+        (BinaryConv2d(4, 4, 1, stride=2), False),
+        (nn.Conv2d(8, 4, 1, stride=2), True),
+        (nn.Conv2d(4, 4, 1), True),
+        (nn.Conv2d(4, 4, 3, stride=2), True),
+        (nn.Linear(4, 4), True),
+    ],
+)
+def test_channels_last_is_not_tried_where_it_breaks_memory(monkeypatch, layer, tried):
+    """Torch writes beyond what strided 1x1 convolutions of 2 to 7 channels have."""
+    choices = machine(monkeypatch, lambda choice: 1.0)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Sequential(nn.ReLU(), layer))
+
+    pace_of(network, (5, 3, 8, 8), 1, 1)
+
+    assert tried == any(choice.channels_last for choice in choices)
+
+
+def test_a_network_that_would_break_memory_is_measured():
+    """A process that measures one ends well: with channels innermost torch 2.13 kills it."""
+    code = (
+        "from torch import nn; from bnnbench.pace import pace_of;"
+        " shortcut = nn.Conv2d(4, 8, 1, stride=2, bias=False);"
+        " network = nn.Sequential(nn.Conv2d(3, 4, 3), shortcut);"
+        " print(pace_of(network, (8, 3, 18, 18), 1, 1).channels_last)"
+    )
+
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert (0, "False") == (ran.returncode, ran.stdout.strip()), ran.stderr
 
 
 def test_measuring_leaves_the_network_alone():

@@ -162,10 +162,9 @@ def notes(comparisons: Comparisons) -> Iterator[str]:
     family = [each.paired for each in comparisons.differences if each.paired]
     if family:
         tested = sum(not isinstance(paired.p, Cannot) for paired in family)
-        yield (
-            f"against {comparisons.reference}: test accuracy minus that of the same seed;"
-            f" p: Wilcoxon, two-sided, Holm over {tested}"
-        )
+        how = f"p: Wilcoxon, two-sided, Holm over {tested}"
+        how = how if tested else f"no p: so few pairs cannot reach {ALPHA}"
+        yield f"against {comparisons.reference}: test accuracy minus that of the same seed; {how}"
         yield "effect: rank-biserial, -1 to 1; better: share of the pairs, ties count half"
     yield "95 % intervals: bootstrap-t; those of three values hold the mean in 83 to 93 % of cases"
     if read_curves(comparisons) and comparisons.arrivals:

@@ -57,6 +57,7 @@ class PlainProgress:
         self.threads = threads
         self.entry: Entry | None = None
         self.runs = self.done = 0
+        self.guessed = ""
         self.epochs = self.epochs_left = self.epochs_seen = 0
         self.began = self.run_began = self.said = 0.0
         self.latest: dict[str, float] = {}
@@ -65,12 +66,14 @@ class PlainProgress:
     def watching(self, name: str, needs: Sequence[Need]) -> Iterator[None]:
         """Watch a study that needs so much."""
         self.runs = sum(need.runs for need in needs)
+        self.guessed = "about " if any(need.open for need in needs) else ""
         self.epochs = sum(need.runs * need.epochs for need in needs)
         self.epochs_left = self.epochs
         self.began = time.monotonic()
         warning = busy(self.threads) if self.runs else ""
         click.echo(
-            f"study {name}: {self.runs} {'run' if self.runs == 1 else 'runs'} to do{warning}"
+            f"study {name}: {self.guessed}{self.runs} {'run' if self.runs == 1 else 'runs'} to do"
+            f"{warning}"
         )
         sys.stdout.flush()
         with self.heartbeat():
@@ -96,7 +99,11 @@ class PlainProgress:
             thread.join()
 
     def run_started(self, entry: Entry) -> None:
-        """Begin a run."""
+        """Begin a run, perhaps one more than was foreseen."""
+        if self.done >= self.runs:  # seconds are left to tune, or there is another best trial
+            self.runs = self.done + 1
+            self.epochs += entry.run.epochs
+            self.epochs_left = max(self.epochs_left, 0) + entry.run.epochs
         self.latest, self.run_began, self.epochs_seen = {}, time.monotonic(), 0
         self.entry = entry
 
@@ -133,8 +140,9 @@ class PlainProgress:
         self.epochs_left -= max(0, entry.run.epochs - self.epochs_seen)
         seconds = duration(time.monotonic() - self.run_began)
         self.say(
-            f"[{self.done}/{self.runs}] {entry.label}: {message or self.last_epoch()},"
-            f" {state} in {seconds}; {duration(self.time_left())} left"
+            f"[{self.done}/{self.guessed}{self.runs}] {entry.label}:"
+            f" {message or self.last_epoch()}, {state} in {seconds};"
+            f" {duration(self.time_left())} left"
         )
 
     def last_epoch(self) -> str:
@@ -162,7 +170,8 @@ class PlainProgress:
     def time_left(self) -> float:
         """Return the seconds that the rest takes at the pace so far."""
         spent = time.monotonic() - self.began
-        return spent * self.epochs_left / max(self.epochs - self.epochs_left, 1)
+        left = max(self.epochs_left, 0)
+        return spent * left / max(self.epochs - left, 1)
 
 
 class LiveProgress(PlainProgress):
@@ -196,6 +205,7 @@ class LiveProgress(PlainProgress):
     def run_started(self, entry: Entry) -> None:
         """Begin a run."""
         super().run_started(entry)
+        self.bars.update(self.all, total=self.runs)
         self.bars.update(
             self.one, description=entry.label, total=entry.run.epochs, visible=True, figures=""
         )

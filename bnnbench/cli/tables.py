@@ -15,7 +15,7 @@ from bnnbench.graph import START_FROM
 from bnnbench.metrics import OTHERS, accuracy_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rich.console import Console
     from rich.table import Table
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bnnbench.needs import Need
     from bnnbench.results import Base, Results, Row, Spread
     from bnnbench.store import Entry, StudySummary
+    from bnnbench.studies import Study
 
 
 def console() -> Console:
@@ -146,6 +147,7 @@ def _notes(results: Results, rows: Sequence[Row], *, details: bool) -> list[str]
         seconds = f"{protocol.seconds:g} s of training" if protocol.seconds else ""
         budget = " or ".join(filter(None, (trials if protocol.trials else "", seconds)))
         notes.append(f"tuned with {budget} per method on validation only")
+    notes += _apart(results.study, results.name, details=details)
     for row in rows:
         if row.ended_badly:
             ends = ", ".join(f"{count} {state}" for state, count in row.ended_badly.items())
@@ -171,6 +173,20 @@ def _notes(results: Results, rows: Sequence[Row], *, details: bool) -> list[str]
         notes += [_roles(e) for e in {e.task: e for e in results.confirmed()}.values()]
         notes.append(f"created with bnnbench {results.version} by: {results.command}")
     return list(dict.fromkeys(notes))
+
+
+def _apart(study: Study, name: str, *, details: bool) -> Iterator[str]:
+    """Yield what sets a study apart from its source: less training, and its departures."""
+    from bnnbench.cli.comparisons import trained
+
+    if study.scale < 1:
+        yield f"scale: {trained(study.scale)}"
+    if details:
+        yield from (f"departs from its source: {each}" for each in study.departures)
+    elif study.departures:
+        count = len(study.departures)
+        points = "1 point" if count == 1 else f"{count} points"
+        yield f"departs from its source in {points}; 'bnnbench study show {name}' says in which"
 
 
 def _built_on(rows: Sequence[Row]) -> list[str]:
@@ -304,8 +320,14 @@ def print_events(events: Sequence[tuple[float, str, str]]) -> None:
 
 
 def failures(results: Results) -> None:
-    """Print every run that failed or diverged, with its error."""
-    bad = [e for e in results.entries if e.state in ("failed", "diverged")]
+    """Print every run that failed or diverged, with its error; not those of a former best."""
+    from bnnbench.catalogue import FORMER
+
+    bad = [
+        entry
+        for entry in results.entries
+        if entry.state in ("failed", "diverged") and not entry.role.startswith(FORMER)
+    ]
     for entry in bad:
         click.echo(f"{entry.state}: {entry.label}")
         click.echo(f"  {dict(entry.run.method.hyperparameters)}")

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from bnnbench_reports.colours import GREY
 from bnnbench_reports.readings import tasks_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from plotly.graph_objects import Figure as Drawing
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from bnnbench_reports.thinning import Thinned
 
 HEAD, FOOT, LEGEND = 50, 60, 50  #: pixels above and below the panels, and for a legend
+FEW = 12  #: whole numbers that all have a tick
 
 
 class Panel(NamedTuple):
@@ -60,6 +62,35 @@ def panels(
         hovermode="closest",
     )
     return drawing
+
+
+def rows(
+    found: Sequence[Any], label: Callable[[Any], str], x: str, *, legend: bool = False
+) -> Drawing:
+    """Return an empty panel for each task, with a line for each thing, named beside its axis."""
+    tasks = tasks_of(found)
+    wanted = [Panel(t, height([label(each) for each in found if each.task == t])) for t in tasks]
+    drawing = panels(wanted, x, "", shared=False, legend=legend)
+    drawing.update_yaxes(type="category", autorange="reversed")
+    return drawing
+
+
+def whole(drawing: Drawing, largest: int) -> None:
+    """Let no tick of the horizontal axes lie between two whole numbers."""
+    drawing.update_xaxes(dtick=1 if largest <= FEW else None)
+
+
+def add(drawing: Drawing, trace: Any, row: int, named: set[str]) -> None:
+    """Draw a trace in a panel; its name, if it has one, stands in the legend once."""
+    trace.update(legendgroup=trace.name, showlegend=bool(trace.name) and trace.name not in named)
+    named.add(trace.name)
+    drawing.add_trace(trace, row=row, col=1)
+
+
+def upright(drawing: Drawing, x: float, panels: int) -> None:
+    """Draw a line from the top to the bottom of each panel, once something is drawn in them."""
+    for row in range(1, panels + 1):
+        drawing.add_vline(x, line={"color": GREY, "width": 1}, row=row, col=1)
 
 
 def plain(text: str) -> str:
@@ -105,6 +136,7 @@ def lines(results: Results, drawn: Thinned, y: str, hover: str, *, log: bool = F
     tasks = tasks_of(drawn.bundles)
     drawing = panels([Panel(task, 340) for task in tasks], "epoch", y)
     drawing.update_yaxes(type="log" if log else "linear")
+    whole(drawing, max(int(bundle.epochs[-1]) for bundle in drawn.bundles))
     named: set[str] = set()
     for bundle in drawn.bundles:
         for trace in _traces(bundle, drawn.faint(bundle), look[bundle.method], hover, log=log):

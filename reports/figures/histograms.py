@@ -60,7 +60,8 @@ def histograms_figure(results: Results) -> Figure | None:
             " last epoch, dotted ones before training. What is beyond ±1 is in the outermost bins."
             " A latent near ±1 has to go a long way before its sign changes; one near 0 flips"
             f" easily. {_saturation(found)} Where a method's latent is its binary weight (Bop) all"
-            " are in the two bins at ±1."
+            " are in the two bins at ±1. The scale of a latent is the method's own: that one"
+            " spreads further than another does not say that it is surer of its signs."
         ),
         drawing=draw(results, found),
     )
@@ -83,7 +84,7 @@ def draw(results: Results, found: list[Histogram]) -> Any:
 
     look, tasks = colours(results.study), tasks_of(found)
     drawing = panels(
-        [Panel(task, 320) for task in tasks], "latent weight", "share of weights, percent"
+        [Panel(task, 320) for task in tasks], "latent weight ÷ its bound", "share of weights in %"
     )
     centres = [-1 + (2 * number - 1) / BINS for number in range(BINS + 2)]
     named: set[str] = set()

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from bnnbench.interfaces import Figure
-from bnnbench_reports.figures.drawing import Panel, count_of, panels, plain, positive, wrapped
+from bnnbench_reports.figures.drawing import (
+    Panel,
+    count_of,
+    panels,
+    plain,
+    positive,
+    whole,
+    wrapped,
+)
 from bnnbench_reports.readings import Array, aligned, in_order
 from bnnbench_reports.thinning import CELLS, epochs_said, every
 
@@ -95,6 +103,7 @@ def draw(found: list[Map]) -> Any:
             col=1,
         )
     drawing.update_yaxes(autorange="reversed", type="category")
+    whole(drawing, max(int(each.epochs[-1]) for each in found))
     drawing.update_layout(coloraxis=scale)
     if len(found) == 1:
         drawing.update_layout(title={"text": plain(titles[0]), "font": {"size": 14}, "x": 0.5})

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bnnbench.interfaces import Figure
 from bnnbench_reports.colours import GREY, looks
-from bnnbench_reports.figures.drawing import Panel, count_of, panels, plain
+from bnnbench_reports.figures.drawing import Panel, count_of, panels, plain, whole
 from bnnbench_reports.readings import Array, Bundle, Cell, bundled
 from bnnbench_reports.thinning import Thinned, thinned
 
@@ -100,6 +100,7 @@ def draw(results: Results, found: Sequence[Pair], drawn: Thinned) -> Any:
     drawing = panels(
         [Panel(name, 260) for name in names], "epoch", "validation accuracy in %", shared=False
     )
+    whole(drawing, max(int(bundle.epochs[-1]) for bundle in drawn.bundles))
     drawing.add_traces([_key(mode) for mode in DASHES])
     for number, bundle in enumerate(drawn.bundles):
         for trace in _traces(bundle, drawn.faint(bundle), look[bundle.method].colour):

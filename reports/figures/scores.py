@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bnnbench.interfaces import Figure
 from bnnbench.metrics import OTHERS
-from bnnbench_reports.figures.drawing import Panel, count_of, height, panels, wrapped
+from bnnbench_reports.figures.drawing import count_of, rows, wrapped
 from bnnbench_reports.readings import Scores, accuracy_name, scores, tasks_of
 from bnnbench_reports.thinning import DOTS, room, spaced, spaced_said
 
@@ -67,9 +67,7 @@ def draw(
 
     tasks = tasks_of(found)
     look = looks(results.study)
-    wanted = [Panel(t, height([label(e) for e in found if e.task == t])) for t in tasks]
-    drawing = panels(wanted, x, "", shared=False, legend=False)
-    drawing.update_yaxes(type="category", autorange="reversed")
+    drawing = rows(found, label, x)
     for each in found:
         for trace in _traces(each, look[each.method], most):
             drawing.add_trace(trace, row=tasks.index(each.task) + 1, col=1)

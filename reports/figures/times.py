@@ -1,12 +1,11 @@
-"""Seconds of training per epoch, and their ratio to the reference's."""
+"""Seconds of training per epoch, every epoch; :mod:`ratios` has them beside the reference's."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from bnnbench.interfaces import Figure
-from bnnbench.results import Spread
-from bnnbench_reports.figures.drawing import Panel, height, panels, plain, wrapped
+from bnnbench_reports.figures.drawing import count_of, plain, rows, wrapped
 from bnnbench_reports.readings import Times, tasks_of, times
 from bnnbench_reports.thinning import VALUES, room, spaced, spaced_said
 
@@ -30,19 +29,14 @@ def times_figure(results: Results) -> Figure | None:
         return None
     left_out = sum(each.left_out for each in known)
     most = room([len(each.seconds) for each in found], VALUES)
-    reference = results.study.reference
     return Figure(
-        title="Training time per epoch",
+        title=f"Training time per epoch ({count_of(len(each.medians) for each in found)} seeds)",
         explanation=(
             "Getting the batches, forward, backward and the optimizers; without evaluation, probes"
             " and the database. A box holds all epochs of all runs but the first epoch of each,"
             f" which is warm-up. Runs that shared the machine with others are left out: {left_out}."
-            + (
-                f" The ratio is that of a run's median to the median of {reference!r} with the same"
-                " seed, mean ± sample standard deviation over seeds."
-                if reference
-                else " The study has no reference method, so there is no ratio."
-            )
+            " Epochs of one run are not independent of each other, and a machine that slows down"
+            " slows down whichever method it is at; the ratios compare runs of the same seed."
             + spaced_said(most, "epochs")
         ),
         drawing=draw(results, found, most),
@@ -50,10 +44,8 @@ def times_figure(results: Results) -> Figure | None:
 
 
 def label(each: Times) -> str:
-    """Return the name of a line: the method, its number of runs, and the ratio if there is one."""
-    ratio = Spread.of(list(each.ratios.values()))
-    shown = f"{ratio.format()} ×, " if ratio else ""
-    return f"{wrapped(each.method)}<br>{shown}n = {len(each.medians)}"
+    """Return the name of a line: the method and its number of runs."""
+    return f"{wrapped(each.method)}<br>n = {len(each.medians)}"
 
 
 def draw(results: Results, found: list[Times], most: int = 0) -> Drawing:
@@ -62,10 +54,8 @@ def draw(results: Results, found: list[Times], most: int = 0) -> Drawing:
 
     tasks = tasks_of(found)
     look = looks(results.study)
-    wanted = [Panel(t, height([label(e) for e in found if e.task == t])) for t in tasks]
-    drawing = panels(wanted, "seconds of training per epoch", "", shared=False, legend=False)
+    drawing = rows(found, label, "seconds of training per epoch")
     drawing.update_xaxes(rangemode="tozero")
-    drawing.update_yaxes(type="category", autorange="reversed")
     for each in found:
         box = _box(each, look[each.method], most)
         drawing.add_trace(box, row=tasks.index(each.task) + 1, col=1)

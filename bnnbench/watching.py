@@ -50,7 +50,10 @@ def mark(store: Store, names: Sequence[str]) -> str:
 
 
 def _counts(store: Store, name: str) -> tuple[object, ...]:
-    """How many runs of each role are in each state, and when they began and ended."""
+    """How many runs of each role are in each state, and when they began and ended.
+
+    An extension of the study is an event.
+    """
     s, e, r, v = schema.studies, schema.entries, schema.runs, schema.events
     times = [sa.func.sum(r.c.started_at), sa.func.sum(r.c.finished_at)]
     kinds = e.c.role, r.c.state
@@ -59,11 +62,10 @@ def _counts(store: Store, name: str) -> tuple[object, ...]:
     runs = runs.where(s.c.name == name).group_by(*kinds).order_by(*kinds)
     events = sa.select(sa.func.count(v.c.id)).join(s, s.c.id == v.c.study_id)
     events = events.where(s.c.name == name)
-    spec = store.study(name).model_dump_json()
     with store.begin() as connection:
         known = connection.execute(runs).all()
         logged = connection.execute(events).scalar()
-    return spec, store.holder(name), logged, *map(tuple, known)
+    return store.holder(name), logged, *map(tuple, known)
 
 
 def is_complete(results: Results, *, held: bool) -> bool:

@@ -319,6 +319,7 @@ def test_a_url_restores_the_view(seen, chromium, report):
     for name, value in (("reference", "ste"), ("x", "step"), ("band", "quartiles")):
         seen.page.select_option(f"select[name={name}]", value)
     seen.page.uncheck("input[value=bmd]")
+    assert "reference=ste" in seen.page.url
     seen.page.click("nav a[href='#explore']")
     address = seen.page.url
     other = Seen(chromium, report).open(address[address.index("#") :])
@@ -520,8 +521,8 @@ def test_without_script(chromium, report):
     seen = Seen(chromium, report, java_script_enabled=False).open()
 
     assert seen.page.locator("#results table").first.is_visible()
-    for selector in ("#explore", "#theme", ".tools >> nth=0", "nav a[href='#explore']"):
-        assert not seen.page.is_visible(selector)
+    for selector in ("#explore", "#theme", ".tools", ".alternative", "nav a[href='#explore']"):
+        assert 0 == seen.page.locator(f"{selector}:visible").count()
     assert seen.page.is_visible("noscript p")
     seen.context.close()
 

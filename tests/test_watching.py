@@ -143,9 +143,11 @@ def lines(result):
     return [match[1] for match in found]
 
 
-def test_the_page_is_written_until_the_study_is_complete(begun, watched, tmp_path):
-    """One line for each page; the last has no word of what is missing."""
+def test_the_page_is_written_until_the_study_is_complete(begun, watched, tmp_path, monkeypatch):
+    """One line for each page, which is opened once; the last has no word of what is missing."""
     happens, invoke = watched
+    opened = []
+    monkeypatch.setattr(watch, "browse", opened.append)
     page = tmp_path / "s.html"
     seen = []
 
@@ -160,9 +162,10 @@ def test_the_page_is_written_until_the_study_is_complete(begun, watched, tmp_pat
         lambda: more(("bop", 2), ("real", 1), ("real", 2)),
     ]
 
-    result = invoke("s")
+    result = invoke("s", "--open")
 
     assert 0 == result.exit_code
+    assert ["s.html"] == [path.name for path in opened]
     wanted = ["unfinished: 1 of 6 runs", "unfinished: 3 of 6 runs", "complete: 6 runs"]
     assert [f"{page}: {status}" for status in wanted] == lines(result)
     assert ["unfinished: 1 of 6 runs" in seen[0], "unfinished: 3 of 6 runs" in seen[1]] == [1, 1]

@@ -44,10 +44,9 @@ class Plane(NamedTuple):
 
 def info(results: Results) -> list[Plane]:
     """Return a plane for each layer of each (task, method) whose dot products were looked at."""
-    place = {"split": "validation", "mode": ""}
-    if not results.series(["dot_r"], **place):
+    if not results.series(["dot_r"], split="validation", mode=""):
         return []  # without asking a large study for hundreds of cells
-    found = looks(results, METRICS, **place)
+    found = looks(results, METRICS, split="validation", mode="")
     return [
         Plane(look, cells(look), look.values["dot_r"], look.values.get("dot_shuffled_r"))
         for look in found

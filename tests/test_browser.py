@@ -33,7 +33,7 @@ from .small_study import EPOCHS, enter, record, study
 
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run")
 FLAGS += ("--disable-background-networking", "--disable-component-update", "--disable-sync")
-HOSTILE = "</script><img src=x onerror=alert(1)>&\u2028'\","
+HOSTILE = "</script><img src=x onerror=alert(1)><b>&\u2028'\","
 SEEDS = range(1, 9)
 METHODS = ("real", "ste", "bop", "bmd")
 TASKS = ("a", "b", "c")

@@ -21,10 +21,10 @@ from .small_study import ENVIRONMENT, ROLES, enter, study
 NAMES = ("dense1.weight", "dense2.weight")
 
 
-def look(store, method, seed, *measured):
+def look(store, method, seed, *measured, roles=ROLES):
     """A finished run with what was measured of it."""
     entry = enter(store, method, seed)
-    store.start_run(entry.run_id, {"judged": "binary", "roles": ROLES}, ENVIRONMENT)
+    store.start_run(entry.run_id, {"judged": "binary", "roles": roles}, ENVIRONMENT)
     store.write(entry.run_id, list(measured))
     store.end_run(entry.run_id, DONE)
 
@@ -68,6 +68,17 @@ def test_a_metric_of_some_seeds_is_a_mean_over_those(store, results):
     assert {"a": 3.0, "b": 5.0, "c": 5.0} == found.values
     assert {"a": 3, "b": 1, "c": 2} == found.seen
     assert 3 == found.n
+
+
+def test_layers_are_in_the_order_of_the_network(store, results):
+    """Whatever their names; a probe may leave "weight" out, and unknown ones come last, by name."""
+    roles = [{"parameter": name} for name in ("stem.weight", "block.weight", "head.weight")]
+    layers = ("another", "head.weight", "block", "stem.weight", "aside")
+    look(store, "ste", 1, *(of("a", 1.0, layer=layer) for layer in layers), roles=roles)
+
+    found = [each.layer for each in looks(results, ["a"])]
+
+    assert ["stem.weight", "block", "head.weight", "another", "aside"] == found
 
 
 def test_only_the_place_that_is_asked_for(store, results):

@@ -81,15 +81,17 @@ def test_history_begins_with_the_first_completed_trial(store):
     store.create_study("s", study(), "", "0")
     for number, state in enumerate([DIVERGED, DONE, PRUNED]):
         tried(store, "ste", number, 60.0, state=state, lr=number)
-    tried(store, "bop", 0, 60.0, state=PRUNED)
+    for number in (0, 1):
+        tried(store, "bop", number, 60.0, state=PRUNED, gamma=number)
     results = Results(store, "s")
 
     (ste,) = history.info(results)
 
     assert {1: 60.0, 2: 60.0} == ste.best
     explanation = history.history_figure(results).explanation
-    assert "Left out: 1 diverged, 2 pruned of 4 trials." in explanation
+    assert "Left out: 1 diverged, 3 pruned of 5 trials." in explanation
     assert bestof.bestof_figure(results) is None
+    assert ["lr"] == [each.name for each in slices.info(results)]
 
 
 def test_history_is_drawn_as_steps(results):
@@ -182,6 +184,7 @@ def test_an_axis_is_as_the_study_file_says(store, log, axis):
         ([1e-4, 1e-3, 1e-2], "log"),
         ([0.0, 1e-3, 1e-2], "linear"),
         ([1, 2, 4], "linear"),
+        ([1.0, *[4.0] * 18, 7.0, 10.0], "linear"),  # how often a value was tried does not matter
         (["cosine", "<b>", "step"], "category"),
         ([True, False, True], "category"),
         ([None, 1.0, 2.0], "category"),
@@ -198,7 +201,7 @@ def test_an_axis_by_its_values(store, values, axis):
 
     assert axis == found.axis
     dots = slices.slices_figure(results).drawing.data[0]
-    assert 3 == len(dots.x)
+    assert len(values) == len(dots.x)
     assert "<b>" not in list(dots.x)
 
 

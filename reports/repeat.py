@@ -115,7 +115,7 @@ def limits(results: Results) -> list[str]:
     >>> for line in limits(Some(parts=[Some(name="s", study=study)], study=study)):
     ...     print(line)
     The runs had 0.01 of the published training.
-    The study departs from its source in 1 point; the study file below says in which.
+    The study departs from its source in 1 point; they are listed below.
     """
     told, count = [], len(results.study.departures)
     if any(part.study.scale < 1 for part in results.parts):
@@ -124,6 +124,6 @@ def limits(results: Results) -> list[str]:
     if count:
         points = "1 point" if count == 1 else f"{count} points"
         told.append(
-            f"The study departs from its source in {points}; the study file below says in which."
+            f"The study departs from its source in {points}; they are listed below."
         )
     return told

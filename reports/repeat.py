@@ -123,7 +123,5 @@ def limits(results: Results) -> list[str]:
         told.append(f"The runs had {shares}.")
     if count:
         points = "1 point" if count == 1 else f"{count} points"
-        told.append(
-            f"The study departs from its source in {points}; they are listed below."
-        )
+        told.append(f"The study departs from its source in {points}; they are listed below.")
     return told

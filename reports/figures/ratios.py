@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bnnbench.interfaces import Figure
 from bnnbench.statistics.intervals import Interval, interval
 from bnnbench_reports.colours import looks
+from bnnbench_reports.figures import times
 from bnnbench_reports.figures.differences import marked
 from bnnbench_reports.figures.drawing import count_of, plain, rows, upright, wrapped
-from bnnbench_reports.readings import tasks_of, times
+from bnnbench_reports.readings import tasks_of
 from bnnbench_reports.thinning import DOTS, room, spaced, spaced_said
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def info(results: Results) -> list[Ratios]:
             statistics.fmean(each.ratios.values()),
             interval(list(each.ratios.values())),
         )
-        for each in times(results)
+        for each in times.info(results)
         if each.ratios and each.method != results.study.reference
     ]
 

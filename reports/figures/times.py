@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from bnnbench.interfaces import Figure
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from bnnbench_reports.colours import Look
 
 
+@lru_cache(maxsize=1)
 def info(results: Results) -> list[Times]:
-    """Return the seconds of training per epoch of each (task, method)."""
+    """Return the seconds of training per epoch of each (task, method), read only once."""
     return times(results)
 
 

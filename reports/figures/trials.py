@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bnnbench.entries import ENDED, TUNE
@@ -50,8 +51,12 @@ class Search(NamedTuple):
         return sorted(name for name, values in found.items() if len(values) > 1)
 
 
+@lru_cache(maxsize=1)
 def searches(results: Results) -> list[Search]:
-    """Return the trials that have ended, by (task, method) in the order of the study."""
+    """Return the trials that have ended, by (task, method) in the order of the study.
+
+    They are read once for all figures.
+    """
     ended = [e for e in results.entries if e.role == TUNE and e.state in ENDED]
     return [
         Search(*cell, tuple(_trial(results, entry) for entry in mine))

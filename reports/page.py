@@ -19,12 +19,12 @@ from markupsafe import Markup
 
 from bnnbench import __version__
 from bnnbench.cli.comparisons import trained
-from bnnbench.comparisons import Comparisons
 from bnnbench.interfaces import Figure
 from bnnbench.plugins import describe
 from bnnbench.store import BASE, CONFIRM
 from bnnbench.together import said
 from bnnbench_reports import comparisons, data, records, tables
+from bnnbench_reports.figures.compared import compared
 from bnnbench_reports.readings import noted_tasks
 from bnnbench_reports.repeat import commands, files_of, limits, protocol, requirements, seeds
 from bnnbench_reports.thinning import first_said
@@ -88,9 +88,8 @@ def build(results: Results, figures: Iterable[tuple[str, Draw]]) -> str:
 
 def facts(results: Results) -> dict[str, Any]:
     """Return all that the page says besides its figures."""
-    rows = results.rows()
-    study = results.study
-    compared = Comparisons(results, rows)
+    found, study = compared(results), results.study
+    rows = found.rows
     return {
         "name": results.name,
         "title": study.title or results.name,
@@ -100,17 +99,15 @@ def facts(results: Results) -> dict[str, Any]:
         "status": status(results),
         "dates": records.dates(results),
         "finishing": finishing(results),
-        "verdict": [*verdict(results, rows, compared), *limits(results)],
+        "verdict": [*verdict(results, rows, found), *limits(results)],
         "departures": study.departures,
-        "results": tables.noted(
-            tables.results_table(rows, study.reference, compared), results.notes
-        ),
-        "differences": tables.noted(comparisons.differences_table(compared), results.notes),
-        "published": tables.noted(comparisons.published_table(compared), results.notes),
+        "results": tables.noted(tables.results_table(rows, study.reference, found), results.notes),
+        "differences": tables.noted(comparisons.differences_table(found), results.notes),
+        "published": tables.noted(comparisons.published_table(found), results.notes),
         "trained": said(results, lambda part: trained(part.study.scale)),
-        "arrivals": tables.noted(comparisons.arrivals_table(compared), results.notes),
-        "ranks": comparisons.ranks_table(compared),
-        "ranks_said": comparisons.ranks_said(compared),
+        "arrivals": tables.noted(comparisons.arrivals_table(found), results.notes),
+        "ranks": comparisons.ranks_table(found),
+        "ranks_said": comparisons.ranks_said(found),
         "reference": study.reference,
         "hyperparameters": tables.noted(tables.hyperparameters_table(rows), results.notes),
         "coverage": tables.noted(tables.coverage_table(results), results.notes),

@@ -159,11 +159,12 @@ def percent(spread: Spread | None) -> str:
 
 
 def published(figure: Published) -> str:
-    """Return a published value with its deviation, number and source, as far as they are given."""
+    """Return a published value with its deviation and number, as far as they are given.
+
+    Its source stands in the table of published values beside measured ones.
+    """
     value = f"{figure.value:g}" + (f" ± {figure.sigma:g}" if figure.sigma is not None else "")
-    beside = [f"n = {figure.n}" if figure.n is not None else "", figure.source]
-    inside = ", ".join(filter(None, beside))
-    return f"{value} ({inside})" if inside else value
+    return f"{value} (n = {figure.n})" if figure.n is not None else value
 
 
 def hyperparameters_table(rows: Sequence[Row]) -> Table:

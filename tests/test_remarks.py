@@ -86,7 +86,7 @@ def test_every_table_and_figure_says_so(pixels):
     """Every table with a task and every drawing bear the note, and it cannot inject markup."""
     page = build(pixels, figures())
 
-    drawings = re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page)
+    drawings = re.findall(r'<script type="application/json" id="spec-[^>]*>(.*?)</script>', page)
     assert len(figures()) == len(drawings)
     for drawing in drawings:
         texts = [a["text"] for a in json.loads(drawing)["layout"]["annotations"]]

@@ -13,6 +13,8 @@ from bnnbench_reports.readings import accuracy_name, tasks_of
 from bnnbench_reports.thinning import DOTS, room, spaced, spaced_said
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from bnnbench.comparisons import Comparisons, Difference
     from bnnbench.results import Results
     from bnnbench.statistics.intervals import Interval
@@ -90,19 +92,7 @@ def label(each: Pairs) -> str:
 
 
 def _traces(each: Pairs, look: Look, most: int) -> list[Any]:
-    from plotly.graph_objects import Scatter
-
-    seeds, values, name = list(each.by_seed), list(each.by_seed.values()), plain(each.method)
-    shown = spaced(values, most)
-    points = Scatter(
-        x=[values[place] for place in shown],
-        y=[label(each)] * len(shown),
-        mode="markers",
-        marker={"color": look.colour, "symbol": look.symbol, "size": 8},
-        opacity=0.55,
-        customdata=[seeds[place] for place in shown],
-        hovertemplate=f"{name}, seed %{{customdata}}: %{{x:+.2f}} points<extra></extra>",
-    )
+    points = dots(each.method, each.by_seed, label(each), look, "%{x:+.2f} points", most)
     return [points, marked(each.paired.mean, each.paired.interval, label(each), look, _said(each))]
 
 
@@ -112,6 +102,25 @@ def _said(each: Pairs) -> str:
     if paired.interval:
         said += f", 95 % interval {paired.interval.low:+.2f} to {paired.interval.high:+.2f}"
     return f"{said}, {paired.p if isinstance(paired.p, Cannot) else f'p = {paired.p:.2g}'}"
+
+
+def dots(
+    method: str, by_seed: Mapping[int, float], line: str, look: Look, shown: str, most: int
+) -> Any:
+    """Return a faint point for each seed on a line; ``shown`` is plotly's format of a value."""
+    from plotly.graph_objects import Scatter
+
+    seeds, values = list(by_seed), list(by_seed.values())
+    places = spaced(values, most)
+    return Scatter(
+        x=[values[place] for place in places],
+        y=[line] * len(places),
+        mode="markers",
+        marker={"color": look.colour, "symbol": look.symbol, "size": 8},
+        opacity=0.55,
+        customdata=[seeds[place] for place in places],
+        hovertemplate=f"{plain(method)}, seed %{{customdata}}: {shown}<extra></extra>",
+    )
 
 
 def marked(mean: float, interval: Interval | None, line: str, look: Look, hover: str) -> Any:

@@ -9,10 +9,10 @@ from bnnbench.interfaces import Figure
 from bnnbench.statistics.intervals import Interval, interval
 from bnnbench_reports.colours import looks
 from bnnbench_reports.figures import times
-from bnnbench_reports.figures.differences import marked
+from bnnbench_reports.figures.differences import dots, marked
 from bnnbench_reports.figures.drawing import count_of, plain, rows, upright, wrapped
 from bnnbench_reports.readings import tasks_of
-from bnnbench_reports.thinning import DOTS, room, spaced, spaced_said
+from bnnbench_reports.thinning import DOTS, room, spaced_said
 
 if TYPE_CHECKING:
     from bnnbench.results import Results
@@ -87,20 +87,8 @@ def label(each: Ratios) -> str:
 
 
 def _traces(each: Ratios, look: Look, most: int) -> list[Any]:
-    from plotly.graph_objects import Scatter
-
-    seeds, values, name = list(each.by_seed), list(each.by_seed.values()), plain(each.method)
-    shown = spaced(values, most)
-    points = Scatter(
-        x=[values[place] for place in shown],
-        y=[label(each)] * len(shown),
-        mode="markers",
-        marker={"color": look.colour, "symbol": look.symbol, "size": 8},
-        opacity=0.55,
-        customdata=[seeds[place] for place in shown],
-        hovertemplate=f"{name}, seed %{{customdata}}: %{{x:.3f}} ×<extra></extra>",
-    )
-    said = f"{name}: {each.mean:.3f} ×, n = {len(values)}"
+    points = dots(each.method, each.by_seed, label(each), look, "%{x:.3f} ×", most)
+    said = f"{plain(each.method)}: {each.mean:.3f} ×, n = {len(each.by_seed)}"
     if each.interval:
         said += f", 95 % interval {each.interval.low:.3f} to {each.interval.high:.3f}"
     return [points, marked(each.mean, each.interval, label(each), look, said)]

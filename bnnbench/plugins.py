@@ -16,13 +16,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from bnnbench import hookspecs
-from bnnbench.errors import PluginError, UsageError, suggestion
+from bnnbench.errors import BnnbenchError, PluginError, UsageError, suggestion
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
+    from pathlib import Path
     from types import ModuleType
 
     import click
+
+    from bnnbench.onefile import PluginFile
 
 GROUP = "bnnbench"
 COMMANDS_GROUP = "bnnbench.commands"
@@ -98,11 +101,18 @@ class Component:
 class Plugins:
     """All plugins of this environment and the components that they offer."""
 
-    def __init__(self, entry_points: Iterable[EntryPoint], blocked: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        entry_points: Iterable[EntryPoint],
+        blocked: Iterable[str] = (),
+        files: Iterable[PluginFile] = (),
+    ) -> None:
         self.plugins: list[Plugin] = []
         self._components: dict[str, dict[str, Component]] = {kind: {} for kind in KINDS}
         for entry_point in sorted(entry_points, key=_order):
             self._add(entry_point, frozenset(blocked))
+        for file in files:
+            self._add(file, frozenset(blocked))
 
     def names(self, kind: str) -> list[str]:
         """Return the names of all components of a kind, sorted."""
@@ -130,8 +140,8 @@ class Plugins:
         """Return what was registered under this name, imported if need be."""
         return self.component(kind, name).target
 
-    def _add(self, entry_point: EntryPoint, blocked: frozenset[str]) -> None:
-        plugin = _plugin(entry_point)
+    def _add(self, source: EntryPoint | PluginFile, blocked: frozenset[str]) -> None:
+        plugin = _plugin(source)
         taken = next((p for p in self.plugins if p.name == plugin.name), None)
         self.plugins.append(plugin)
         if plugin.name in blocked:
@@ -142,7 +152,7 @@ class Plugins:
             )
         else:
             try:
-                self._register(plugin, _load(entry_point, hookspecs_wanted=_COMPONENT_HOOKS))
+                self._register(plugin, _load(source, hookspecs_wanted=_COMPONENT_HOOKS))
             except PluginError as error:
                 plugin.reason = str(error)
 
@@ -178,14 +188,25 @@ class Plugins:
         return component
 
 
-def load_plugins(blocked: Iterable[str] = ()) -> Plugins:
-    """Return the plugins of this environment, but for the blocked ones.
+def load_plugins(blocked: Iterable[str] = (), files: Iterable[str | Path] = ()) -> Plugins:
+    """Return the plugins of this environment, but for the blocked ones, and those of some files.
 
     ``BNNBENCH_BLOCK_PLUGINS`` holds more names to block, separated by commas.
+
+    Raises:
+        UsageError: a path is no Python file that can be read.
+        PluginError: a file's plugin does not work; it was asked for, so that it is not left out.
     """
     from importlib.metadata import entry_points
 
-    return Plugins(entry_points(group=GROUP), blocked_names(blocked))
+    from bnnbench.onefile import plugin_files
+
+    asked = plugin_files(files)
+    plugins = Plugins(entry_points(group=GROUP), blocked_names(blocked), asked)
+    for plugin in plugins.plugins:
+        if plugin.status == "failed" and plugin.module in {file.value for file in asked}:
+            raise PluginError(f"the plugin of {plugin.module} cannot be used: {plugin.reason}")
+    return plugins
 
 
 def load_commands(
@@ -251,11 +272,11 @@ def call_hook(hook: Callable[..., Any], register: Callable[..., None]) -> None:
         raise PluginError(f"{hook.__name__} failed: {describe(error)}") from error
 
 
-def _plugin(entry_point: EntryPoint) -> Plugin:
-    distribution = entry_point.dist
+def _plugin(source: EntryPoint | PluginFile) -> Plugin:
+    distribution = source.dist
     return Plugin(
-        name=entry_point.name,
-        module=entry_point.value,
+        name=source.name,
+        module=source.value,
         distribution=distribution.name if distribution else "",
         version=distribution.version if distribution else "",
     )
@@ -270,12 +291,14 @@ _ALL_HOOKS = {name for name in vars(hookspecs) if name.startswith("register_")}
 _COMPONENT_HOOKS = _ALL_HOOKS - {"register_commands"}
 
 
-def _load(entry_point: EntryPoint, hookspecs_wanted: set[str]) -> ModuleType:
+def _load(source: EntryPoint | PluginFile, hookspecs_wanted: set[str]) -> ModuleType:
     """Import a plugin's module and check it against the API."""
     try:
-        module: ModuleType = entry_point.load()
+        module: ModuleType = source.load()
+    except BnnbenchError:
+        raise
     except (Exception, SystemExit) as error:  # whatever a plugin's import may raise
-        raise PluginError(f"import of {entry_point.value} failed: {describe(error)}") from error
+        raise PluginError(f"import of {source.value} failed: {describe(error)}") from error
     _check_api(getattr(module, "requires_api", hookspecs.API_VERSION))
     _check_hooks(module, hookspecs_wanted)
     return module

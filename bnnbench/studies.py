@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -226,6 +226,12 @@ class Published(_Table):
     source: str = ""
 
 
+class PluginFiles(_Table):
+    """Plugins that a study brings along: Python files, in a study file beside it."""
+
+    files: tuple[Annotated[str, Field(pattern=r"\.py$")], ...] = ()
+
+
 class Study(_Table):
     """A study file, checked; everything in it is plain and frozen.
 
@@ -242,6 +248,7 @@ class Study(_Table):
     methods: Annotated[tuple[MethodSpec, ...], Field(min_length=1)]
     runs: dict[Annotated[str, Field(pattern=f"^{NAME}$")], RunSpec] = {}
     probes: tuple[Named, ...] = (Component(name="flips"),)
+    plugins: PluginFiles = PluginFiles()
     published: tuple[Published, ...] = ()
 
     @model_validator(mode="before")
@@ -288,6 +295,11 @@ class Study(_Table):
             raise ValueError(f"a probe is named once, got {twice[0]!r} twice; leave one out")
         return probes
 
+    def with_plugin_files(self, paths: Iterable[str]) -> Study:
+        """Return the study with the plugins of these files instead of its own."""
+        files = tuple(str(Path(path).expanduser().resolve()) for path in paths)
+        return self.model_copy(update={"plugins": PluginFiles(files=tuple(dict.fromkeys(files)))})
+
     @property
     def reference(self) -> str:
         """The name of the method that others are compared with; empty if there is none."""
@@ -311,6 +323,7 @@ _TABLES: dict[str, type[_Table]] = {
     "published": Published,
     "search": Range,
     "runs": RunSpec,
+    "plugins": PluginFiles,
 }
 
 
@@ -345,7 +358,10 @@ def parse_study(values: Mapping[str, Any], where: str) -> Study:
 
 
 def read_study(file: Any, where: str = "") -> Study:
-    """Return the study of a TOML file (a path, or anything with ``read_text``)."""
+    """Return the study of a TOML file (a path, or anything with ``read_text``).
+
+    The plugin files that it names lie beside it: their paths become absolute.
+    """
     where = where or str(file)
     file = Path(file) if isinstance(file, str) else file
     try:
@@ -356,7 +372,11 @@ def read_study(file: Any, where: str = "") -> Study:
         raise UsageError(f"{where}: a study file is UTF-8 text, this is not") from None
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{where}: not TOML: {error}") from None
-    return parse_study(values, where)
+    study = parse_study(values, where)
+    beside = file.resolve().parent if isinstance(file, Path) else Path.cwd()
+    return study.with_plugin_files(
+        str(beside / Path(path).expanduser()) for path in study.plugins.files
+    )
 
 
 def _explain(error: dict[str, Any]) -> str:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bnnbench.cli import Settings
+from bnnbench.cli.completion import studies
 from bnnbench.cli.options import open_store, storage_option
 from bnnbench.errors import UsageError
 from bnnbench.hookspecs import hookimpl
@@ -54,7 +56,7 @@ def is_command(args: Sequence[str], parent: click.Context | None) -> bool:
     epilog="'bnnbench report figures NAME' writes the figures as SVG, PNG or PDF files; a study"
     " called figures is reported by 'bnnbench report -- figures'.",
 )
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=studies)
 @click.option("-o", "--output", metavar="FILE", help="Where to write it; NAME.html by default.")
 @click.option("--json", "data", metavar="FILE", help="Write the report's data there too.")
 @click.option("--open", "show", is_flag=True, help="Open it in the web browser.")
@@ -86,7 +88,6 @@ def report(
     every: float,
 ) -> None:
     """Write a study's report, one HTML file; several studies are reported as one."""
-    from bnnbench.plugins import load_plugins
     from bnnbench.together import results_of
 
     store = open_store(storage)
@@ -95,7 +96,7 @@ def report(
         check_finished(results)
     path = check_writable(f"{'+'.join(names)}.html" if output is None else output)
     beside = check_beside(data, path, watch=watch)
-    drawn = figures(load_plugins(blocked_by(context.obj)))
+    drawn = figures(context.ensure_object(Settings).plugins())
     if watch:
         from bnnbench_reports.watch import watch as follow
 
@@ -133,13 +134,6 @@ def write_data(path: Path, results: Results) -> None:
 
     write(path, f"{as_text(collected(results))}\n")
     click.echo(str(path.resolve()))
-
-
-def blocked_by(settings: Any) -> tuple[str, ...]:
-    """Return the plugins that the command line blocks; ``settings`` is a dict or an object."""
-    if isinstance(settings, dict):
-        return tuple(settings.get("blocked", ()))
-    return tuple(getattr(settings, "blocked", ()))
 
 
 def figures(plugins: Plugins) -> list[tuple[str, Callable[[Results], Any]]]:

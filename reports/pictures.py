@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import click
 
+from bnnbench.cli import Settings
+from bnnbench.cli.completion import studies
 from bnnbench.cli.options import open_store, storage_option
 from bnnbench.errors import UsageError, suggestion
 
@@ -39,7 +41,7 @@ class Picture(NamedTuple):
 
 
 @click.command("figures")
-@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=studies)
 @click.option(
     "--format",
     "form",
@@ -72,13 +74,12 @@ def pictures(
     It takes the package kaleido (pip install 'bnnbench[export]') and Chrome or Chromium, which is
     looked for; BROWSER_PATH names it. Several studies are drawn as one.
     """
-    from bnnbench.plugins import load_plugins
     from bnnbench.together import results_of
-    from bnnbench_reports.command import blocked_by, check_finished, figures, write
+    from bnnbench_reports.command import check_finished, figures, write
 
     results = results_of(open_store(storage), names)
     check_finished(results)
-    chosen = choose(figures(load_plugins(blocked_by(context.obj))), wanted)
+    chosen = choose(figures(context.ensure_object(Settings).plugins()), wanted)
     folder = made(output or f"{'+'.join(names)}-figures")
     drawn = list(drawings(results, chosen, asked=bool(wanted)))
     for picture, content in zip(drawn, rendered([p.drawing for p in drawn], form), strict=True):

@@ -624,17 +624,3 @@ def test_a_report_needs_no_torch(store, tmp_path):
     subprocess.run([sys.executable, "-c", code, *arguments], check=True, cwd=tmp_path)
 
     assert (tmp_path / "s.html").exists()
-
-
-def test_plugins_are_blocked_by_the_command_line():
-    """The group's object, a dict or not, says which plugins to leave out."""
-
-    class Settings:
-        blocked = ("a",)
-
-    assert [
-        ("a",),
-        ("b",),
-        (),
-        (),
-    ] == [command.blocked_by(given) for given in (Settings(), {"blocked": ["b"]}, {}, None)]

@@ -15,11 +15,15 @@ from bnnbench.errors import INTERRUPTED, BnnbenchError, suggestion
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from bnnbench.plugins import Plugins
+    from bnnbench.studies import Study
+
 _COMMANDS = {
     "study": ("bnnbench.cli.study:group", "Create, run and look at studies."),
     "time": ("bnnbench.cli.time:command", "Time the methods of a study against each other."),
     "plugins": ("bnnbench.cli.plugins:group", "List plugins and explain what they offer."),
     "data": ("bnnbench.cli.data:group", "List and fetch data sets."),
+    "completion": ("bnnbench.cli.completion:command", "Let the shell complete names."),
     "architectures": (
         "bnnbench.cli.architectures:group",
         "List networks, show what they are made of.",
@@ -82,10 +86,32 @@ class _Main(Group):
 
 
 class Settings:
-    """What the options before the command say."""
+    """What the options before the command say: plugins to leave out, and files of plugins."""
 
-    def __init__(self, blocked: Sequence[str]) -> None:
-        self.blocked = tuple(blocked)
+    def __init__(self, blocked: Sequence[str] = (), files: Sequence[str] = ()) -> None:
+        self.blocked, self.files = tuple(blocked), tuple(files)
+
+    def plugins(self, study: Study | None = None) -> Plugins:
+        """Return the plugins in use, with those of the files that a study names.
+
+        Raises:
+            UsageError: a file is missing, or is no Python file.
+            PluginError: the plugin of a file does not work.
+        """
+        from bnnbench.names import remember
+        from bnnbench.plugins import load_plugins
+
+        plugins = load_plugins(self.blocked, self.files_of(study) if study else self.files)
+        remember(plugins)
+        return plugins
+
+    def files_of(self, study: Study) -> tuple[str, ...]:
+        """Return the plugin files of a study; one of the same name from the options goes first."""
+        from pathlib import Path
+
+        ours = {Path(file).name for file in self.files}
+        named = [file for file in study.plugins.files if Path(file).name not in ours]
+        return (*named, *self.files)
 
 
 def _blocked(
@@ -107,11 +133,18 @@ def _blocked(
     is_eager=True,
     help="Leave a plugin out (as BNNBENCH_BLOCK_PLUGINS does). May be repeated.",
 )
+@click.option(
+    "--plugin",
+    "files",
+    metavar="FILE",
+    multiple=True,
+    help="Use the plugin of a Python file, without installing it. May be repeated.",
+)
 @click.version_option(__version__, prog_name="bnnbench")
 @click.pass_context
-def cli(ctx: click.Context, plugin_options: tuple[str, ...]) -> None:
+def cli(ctx: click.Context, plugin_options: tuple[str, ...], files: tuple[str, ...]) -> None:
     """Compare ways of training binarized neural networks, honestly."""
-    ctx.obj = Settings(plugin_options)
+    ctx.obj = Settings(plugin_options, files)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

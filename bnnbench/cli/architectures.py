@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from bnnbench.cli import Group, Settings
+from bnnbench.cli.completion import components
 from bnnbench.errors import PluginError, UsageError
 
 if TYPE_CHECKING:
@@ -58,9 +59,8 @@ def group() -> None:
 def list_(settings: Settings) -> None:
     """List the architectures, each with a sentence that says what it is."""
     from bnnbench.cli.tables import console, table
-    from bnnbench.plugins import load_plugins
 
-    plugins = load_plugins(settings.blocked)
+    plugins = settings.plugins()
     found = [plugins.component("architectures", name) for name in plugins.names("architectures")]
     made = table("architecture", "what", title="")
     made.columns[0].no_wrap = True
@@ -168,9 +168,14 @@ def _values(
 
 
 @group.command()
-@click.argument("name")
+@click.argument("name", shell_complete=components("architectures"))
 @click.option("--shape", callback=_shape, metavar="C,H,W", help="The shape of one input.")
-@click.option("--dataset", metavar="NAME", help="Take shape and classes of a data set.")
+@click.option(
+    "--dataset",
+    metavar="NAME",
+    shell_complete=components("datasets"),
+    help="Take shape and classes of a data set.",
+)
 @click.option("--classes", type=click.IntRange(min=1), metavar="N", help="The number of classes.")
 @click.option(
     "--set",
@@ -198,10 +203,9 @@ def show(
     10 classes, 3,224,224 with 1000, and 1,28,28 with 10.
     """
     from bnnbench.experiments import Workbench
-    from bnnbench.plugins import load_plugins
     from bnnbench.runs import Part
 
-    workbench, part = Workbench(load_plugins(settings.blocked)), Part(name, values)
+    workbench, part = Workbench(settings.plugins()), Part(name, values)
     complete = workbench.complete("architectures", name, values)
     tried, why = _asked(workbench, shape, dataset, classes)
     inputs, summary = _first_taken(workbench, part, tried)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bnnbench.cli import Group, Settings
+from bnnbench.cli.completion import components
 from bnnbench.errors import BnnbenchError, UsageError
 
 if TYPE_CHECKING:
@@ -28,9 +29,8 @@ def list_(settings: Settings) -> None:
     """List the data sets, and whether their files are here."""
     from bnnbench.cli.tables import console, table
     from bnnbench.downloads import data_root
-    from bnnbench.plugins import load_plugins
 
-    plugins = load_plugins(settings.blocked)
+    plugins = settings.plugins()
     made = table("data set", "files", title="")
     made.add_column("size")
     made.add_column("what")
@@ -93,15 +93,14 @@ def _state(files: Mapping[str, str]) -> str:
 
 
 @group.command()
-@click.argument("name")
+@click.argument("name", shell_complete=components("datasets"))
 @click.pass_obj
 def fetch(settings: Settings, name: str) -> None:
     """Fetch the files of a data set, with their checksums."""
     from bnnbench.downloads import by_hand, folder
     from bnnbench.fetching import fetch as fetch_files
-    from bnnbench.plugins import load_plugins
 
-    factory: Any = load_plugins(settings.blocked).get("datasets", name)
+    factory: Any = settings.plugins().get("datasets", name)
     source = getattr(factory, "source", None)
     if source is None:
         raise UsageError(f"data set {name!r} has nothing to fetch: it is embedded or made")

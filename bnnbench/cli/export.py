@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
+from bnnbench.cli.completion import studies
 from bnnbench.cli.options import open_store, storage_option
 from bnnbench.formats import FORMATS
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=studies)
 @click.option("-o", "--output", metavar="FOLDER", help="Where to; NAME-export by default.")
 @click.option(
     "--format",

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bnnbench.cli.completion import methods
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -81,6 +83,7 @@ def methods_option(function: Callable[..., Any]) -> Callable[..., Any]:
         "methods",
         metavar="NAME",
         multiple=True,
+        shell_complete=methods,
         help="A method, or BINARIZER+OPTIMIZER; repeat it.",
     )(function)
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bnnbench.cli import Group, Settings
+from bnnbench.cli.completion import components
 from bnnbench.errors import BnnbenchError, UsageError, suggestion
+from bnnbench.plugins import KINDS
 
 if TYPE_CHECKING:
     from bnnbench.methods import Method, Phase
@@ -31,13 +33,13 @@ def group() -> None:
 def list_(settings: Settings) -> None:
     """List every plugin that was found, what it offers, or why it is not in use."""
     from bnnbench.cli.tables import console, table
-    from bnnbench.plugins import load_commands, load_plugins
+    from bnnbench.plugins import load_commands
 
     made = table("plugin", "status", title="")
     made.columns[1].no_wrap = True
     made.add_column("from", no_wrap=True)
     made.add_column("offers, or why not", overflow="fold")
-    found = load_plugins(settings.blocked).plugins
+    found = settings.plugins().plugins
     for plugin in [*found, *load_commands(settings.blocked)[1]]:
         offers = "; ".join(f"{k}: {', '.join(names)}" for k, names in plugin.components.items())
         made.add_row(
@@ -50,16 +52,14 @@ def list_(settings: Settings) -> None:
 
 
 @group.command()
-@click.argument("name")
+@click.argument("name", shell_complete=components(*KINDS))
 @click.pass_obj
 def show(settings: Settings, name: str) -> None:
     """Explain a component: its equations, hyperparameters, defaults, search space and source."""
-    from bnnbench.plugins import load_plugins
-
-    plugins = load_plugins(settings.blocked)
+    plugins = settings.plugins()
     found = _named(plugins, name)
     if not found:
-        known = {n for kind in _kinds() for n in plugins.names(kind)}
+        known = {n for kind in KINDS for n in plugins.names(kind)}
         known |= {plugin.name for plugin in plugins.plugins}
         raise UsageError(f"no plugin or component is called {name!r}{_hint(name, known)}")
     told: set[str] = set()  # the modules whose texts have been printed
@@ -75,17 +75,11 @@ def _hint(name: str, known: set[str]) -> str:
     return suggestion(name, near) or "; 'bnnbench plugins list' names them all"
 
 
-def _kinds() -> tuple[str, ...]:
-    from bnnbench.plugins import KINDS
-
-    return KINDS
-
-
 def _named(plugins: Plugins, name: str) -> list[Component]:
     kind, _, rest = name.partition("/")
-    if rest and kind in _kinds():
+    if rest and kind in KINDS:
         return [plugins.component(kind, rest)]
-    found = [plugins.component(k, name) for k in _kinds() if name in plugins.names(k)]
+    found = [plugins.component(k, name) for k in KINDS if name in plugins.names(k)]
     whole = next((p for p in plugins.plugins if p.name == name), None)
     if whole and not found:
         if whole.reason:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bnnbench.cli import Group, Settings
+from bnnbench.cli.completion import components, studies
 from bnnbench.cli.devices import usable_device
 from bnnbench.cli.export import export
 from bnnbench.cli.options import (
@@ -45,13 +46,28 @@ group.add_command(export)
 
 
 @group.command()
-@click.argument("name")
+@click.argument("name", shell_complete=components("studies"))
 @click.option(
     "--from", "source", metavar="FILE", help="A study file, or the name of a bundled one."
 )
-@click.option("--dataset", metavar="NAME", help="The data set (instead of --from).")
-@click.option("--architecture", metavar="NAME", help="The network.")
-@click.option("--loss", metavar="NAME", help="The loss. [default: squared-hinge]")
+@click.option(
+    "--dataset",
+    metavar="NAME",
+    shell_complete=components("datasets"),
+    help="The data set (instead of --from).",
+)
+@click.option(
+    "--architecture",
+    metavar="NAME",
+    shell_complete=components("architectures"),
+    help="The network.",
+)
+@click.option(
+    "--loss",
+    metavar="NAME",
+    shell_complete=components("losses"),
+    help="The loss. [default: squared-hinge]",
+)
 @methods_option
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs of every run.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Examples in a batch.")
@@ -79,13 +95,12 @@ def create(
     from bnnbench.cells import cells
     from bnnbench.cli.described import check_with_data, described, small
     from bnnbench.experiments import Workbench
-    from bnnbench.plugins import load_plugins
     from bnnbench.studies import check_name
 
     check_name(name)
-    plugins = load_plugins(settings.blocked)
-    study = described(plugins, name, source, flags)
-    workbench = Workbench(plugins)
+    study = described(settings.plugins(), name, source, flags)
+    study = study.with_plugin_files(settings.files_of(study))
+    workbench = Workbench(settings.plugins(study))
     planned = cells(name, study, workbench)
     if scale is not None:
         study = small(study, scale, flags, workbench)
@@ -129,7 +144,7 @@ def _print_created(name: str, study: Study, planned: list[Cell]) -> None:
 
 
 @group.command()
-@click.argument("name")
+@click.argument("name", shell_complete=studies)
 @methods_option
 @click.option(
     "--from",
@@ -161,13 +176,13 @@ def extend(
     from bnnbench.experiments import Workbench
     from bnnbench.extending import changes, extended
     from bnnbench.holding import held
-    from bnnbench.plugins import load_plugins
 
     if not (methods or source or any(total is not None for total in totals.values())):
         raise UsageError("say what to add: --method, --from, --seeds, --trials or --budget-seconds")
-    store, plugins = open_store(storage), load_plugins(settings.blocked)
+    store = open_store(storage)
     with held(store, name, take_over=take_over):
         before = store.study(name)
+        plugins = settings.plugins(before)
         added = more_methods(plugins, name, source, methods)
         after = extended(before, added, **totals)
         told = changes(before, after)
@@ -182,7 +197,7 @@ def extend(
 
 
 @group.command()
-@click.argument("name")
+@click.argument("name", shell_complete=studies)
 @click.option("--plan", is_flag=True, help="Say what would be run, and stop.")
 @device_option
 @threads_option
@@ -212,20 +227,23 @@ def run(
     storage: str,
 ) -> None:
     """Finish what is missing of a study. Safe to repeat, safe to kill."""
+    from bnnbench.ageing import aged
     from bnnbench.cli.progress import observer
     from bnnbench.cli.tables import plan_table, print_results
     from bnnbench.experiments import Workbench
     from bnnbench.holding import held
-    from bnnbench.plugins import load_plugins
     from bnnbench.results import Results
     from bnnbench.tuning import StudyRunner
 
     store = open_store(storage)
     kept = _checkpoints(store, checkpoints)
     kept.check_folder()
-    workbench = Workbench(load_plugins(settings.blocked), usable_device(device), threads, kept)
+    plugins = settings.plugins(store.study(name))
+    workbench = Workbench(plugins, usable_device(device), threads, kept)
     watching = observer(threads)
     runner = StudyRunner(store, name, workbench, watching, checkpoint_every)
+    for sentence in aged(runner.cells, store.entries(name)):
+        click.echo(f"warning: {sentence}", err=True)
     if plan:
         plan_table(name, runner.needs(), runner.protocol.seconds)
         return
@@ -292,7 +310,7 @@ def list_(storage: str) -> None:
 
 
 @group.command()
-@click.argument("name")
+@click.argument("name", shell_complete=studies)
 @click.option("--failed", is_flag=True, help="Show the runs that failed, with their tracebacks.")
 @click.option("--events", is_flag=True, help="Show what happened to the study, and when.")
 @storage_option
@@ -312,7 +330,7 @@ def show(name: str, failed: bool, events: bool, storage: str) -> None:
 
 
 @group.command()
-@click.argument("name")
+@click.argument("name", shell_complete=studies)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--take-over", is_flag=True, help="Whoever ran the study before is gone.")
 @checkpoints_option

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bnnbench.cli.completion import all_studies
 from bnnbench.cli.devices import usable_device
 from bnnbench.cli.options import device_option, open_store, storage_option, threads_option
 from bnnbench.cli.progress import QUIET
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @click.command("time")
-@click.argument("study")
+@click.argument("study", shell_complete=all_studies)
 @click.option(
     "--task", "tasks", metavar="NAME", multiple=True, help="Time this task only; may be repeated."
 )
@@ -85,12 +86,11 @@ def command(
     """
     from bnnbench.cells import cells
     from bnnbench.experiments import Workbench
-    from bnnbench.plugins import load_plugins
     from bnnbench.timing import Untrained
 
     _check_target(target)
-    plugins = load_plugins(settings.blocked)
-    described = _study(plugins, study, storage)
+    described = _study(settings.plugins(), study, storage)
+    plugins = settings.plugins(described)
     plan["reference"] = _reference(described, reference)
     chosen = _chosen(described, tasks)
     found: list[Times] = []

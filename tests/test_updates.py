@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -25,6 +28,7 @@ from bnnbench_plugins.proxquant import ProxAdam
 from bnnbench_plugins.ternary import Ternary
 from bnnbench_plugins.xnor import CentredAdam
 
+from .conftest import ROOT
 from .papers.chance import uniform
 
 PAIRS = {
@@ -141,6 +145,30 @@ def test_threads_change_no_bit(name, monkeypatch):
 
     for layer, latent in alone.latents.tensors.items():
         assert torch.equal(latent, together.latents.tensors[layer])
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_pass_leaves_torch_its_threads(threads):
+    """Products go on with as many threads as torch was given, though numba starts more."""
+    code = f"""
+import torch
+from tests.test_updates import Moved, OnePass
+torch.set_num_threads({threads})
+moved = Moved(OnePass, "bc-adam")
+assert moved.update.parallel == ({threads} > 1)
+list(moved.go(2))
+print(torch.get_num_threads())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "NUMBA_NUM_THREADS": "4", "PYTHONSAFEPATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert str(threads) == done.stdout.strip(), done.stderr
 
 
 @pytest.mark.parametrize("name", ["bc-adam", "bc-stochastic"])

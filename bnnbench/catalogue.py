@@ -1,4 +1,4 @@
-"""The studies of a database: how they are added, listed, held by a process, logged and deleted."""
+"""The studies of a database: how they are added, listed, logged and deleted."""
 
 from __future__ import annotations
 
@@ -64,7 +64,6 @@ class Catalogue(ABC):
             "command": command,
             "version": version,
             "created_at": time.time(),
-            "holder": "",
         }
         try:
             with self.begin() as connection:
@@ -179,17 +178,6 @@ class Catalogue(ABC):
             connection.execute(sa.delete(schema.studies).where(schema.studies.c.id == study_id))
         return keys
 
-    def hold(self, name: str, holder: str, expected: str) -> bool:
-        """Make ``holder`` the one process that runs the study, if ``expected`` still is."""
-        s = schema.studies
-        change = sa.update(s).where(s.c.name == name, s.c.holder == expected)
-        with self.begin() as connection:
-            return connection.execute(change.values(holder=holder)).rowcount == 1
-
-    def holder(self, name: str) -> str:
-        """Return who runs the study; empty for nobody."""
-        return str(self._study_row(name).holder)
-
     def events(self, study: str) -> list[tuple[float, str, str]]:
         """Return (seconds since 1970, kind, text) of all that was written down, oldest first."""
         v = schema.events
@@ -197,6 +185,13 @@ class Catalogue(ABC):
         query = query.where(v.c.study_id == self._study_row(study).id)
         with self.begin() as connection:
             return [(row.at, row.kind, row.text) for row in connection.execute(query)]
+
+    def logged(self, run_id: int, kind: str) -> list[str]:
+        """Return what was written down of a kind about a run, oldest first."""
+        v = schema.events.c
+        query = sa.select(v.text).where(v.run_id == run_id, v.kind == kind).order_by(v.id)
+        with self.begin() as connection:
+            return list(connection.execute(query).scalars())
 
     def log(self, study: str, kind: str, text: str, run_id: int | None = None) -> None:
         """Write down something that happened."""

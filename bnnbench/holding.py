@@ -1,14 +1,12 @@
-"""One process at a time runs a study; one that was killed holds it no longer."""
+"""A study while it is worked at: by any number of workers, or by one that changes it, alone."""
 
 from __future__ import annotations
 
-import os
-import platform
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnnbench.errors import UsageError
+from bnnbench.leases import Leases, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,49 +16,53 @@ if TYPE_CHECKING:
 
 @contextmanager
 def held(store: Store, name: str, *, take_over: bool = False) -> Iterator[None]:
-    """Hold a study until the block ends; ``take_over`` says that whoever held it is gone.
+    """Have a study for oneself until the block ends, to change or delete it.
+
+    ``take_over`` says that whoever works at it on another machine is gone.
 
     Raises:
-        UsageError: a living process holds it, or one on another machine that cannot be asked.
+        UsageError: somebody works at it.
     """
-    me, before = _name(os.getpid()), store.holder(name)
-    if before and not take_over and _alive(before):
-        host, pid, _ = before.split(":")
-        raise UsageError(
-            f"study {name!r} is being run by process {pid} on {host}; wait for it or stop it, or"
-            " give --take-over if it is gone with its machine"
-        )
-    if not store.hold(name, me, expected=before):
-        raise UsageError(f"study {name!r} has just been taken by another process; wait for it")
-    try:
+    leases = Leases(store, take_over=take_over)
+    with leases.kept_alive():
+        claim = leases.take(_alone(name))
+        if claim is None:
+            raise UsageError(f"study {name!r} is being changed by another process; wait for it")
+        _check_nobody(leases.others(_shared(name)), name, "wait for it or stop it")
         yield
-    finally:
-        store.hold(name, "", expected=me)
 
 
-def _name(pid: int) -> str:
-    return f"{platform.node()}:{pid}:{_started(pid)}"
+@contextmanager
+def shared(store: Store, name: str, *, take_over: bool = False) -> Iterator[Leases]:
+    """Work at a study beside others until the block ends.
+
+    Raises:
+        UsageError: somebody is changing it.
+    """
+    store.study(name)  # says so where there is none
+    leases = Leases(store, take_over=take_over)
+    with leases.kept_alive():
+        leases.take(f"{_shared(name)}{leases.holder}")
+        _check_nobody(leases.others(_alone(name)), name, "wait for it")
+        yield leases
 
 
-def _alive(holder: str) -> bool:
-    """Whether the holder still runs; one on another machine is believed to."""
-    host, pid, started = holder.split(":")
-    if host != platform.node():
-        return True
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return started == _started(int(pid))
+def workers(store: Store, name: str) -> list[str]:
+    """Return who works at a study now, as far as can be seen at once."""
+    return Leases(store).others(_shared(name))
 
 
-def _started(pid: int) -> str:
-    """When a process began, in clock ticks since boot: a process number may be used again."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return "0"
-    fields = stat.rpartition(")")[2].split()
-    return "0" if fields[0] == "Z" else fields[19]
+def _alone(name: str) -> str:
+    return f"study {name}/"
+
+
+def _shared(name: str) -> str:
+    return f"worker {name}/"
+
+
+def _check_nobody(others: list[str], name: str, way_out: str) -> None:
+    if others:
+        raise UsageError(
+            f"study {name!r} is being worked at by {told(others[0])}; {way_out}, or give"
+            " --take-over if it is gone with its machine"
+        )

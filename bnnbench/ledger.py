@@ -16,10 +16,12 @@ from bnnbench import binding, schema
 from bnnbench.catalogue import Catalogue, chunks
 from bnnbench.database import many_made
 from bnnbench.entries import BASE, CONFIRM, ENDED, FAILED, PENDING, RUNNING, Entry, entry_of
+from bnnbench.errors import StoreError
+from bnnbench.leases import Claim, confirm
 from bnnbench.outcomes import Outcome, outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from bnnbench.measurements import Measurement
     from bnnbench.runs import Run
@@ -38,9 +40,12 @@ class Ledger(Catalogue):
         A run that has ended keeps its place. One that has not gives way to a run of another
         description. A run that failed for another study is tried again for this one.
         """
-        study_id = self._study_row(study).id
-        e, r = schema.entries, schema.runs
         place = {"task": task, "method": method, "role": role, "number": number}
+        self._unless_first(lambda: self._enter(self._study_row(study).id, place, run))
+        return self.entries(study, **place)[0]
+
+    def _enter(self, study_id: int, place: Mapping[str, Any], run: Run) -> None:
+        e, r = schema.entries, schema.runs
         with self.begin() as connection:
             run_id = connection.execute(sa.select(r.c.id).where(r.c.key == run.key)).scalar()
             if run_id is None:
@@ -51,12 +56,20 @@ class Ledger(Catalogue):
             query = sa.select(e.c.id, e.c.run_id, r.c.state).join(r, r.c.id == e.c.run_id)
             found = connection.execute(query.where(*here)).first()
             if found is None:
-                connection.execute(e.insert(), place | {"study_id": study_id, "run_id": run_id})
+                connection.execute(e.insert(), {**place, "study_id": study_id, "run_id": run_id})
                 failed = sa.update(r).where(r.c.id == run_id, r.c.state == FAILED)
                 connection.execute(failed.values(state=PENDING))
             elif found.run_id != run_id and found.state not in ENDED:
                 connection.execute(sa.update(e).where(e.c.id == found.id).values(run_id=run_id))
-        return self.entries(study, **place)[0]
+
+    def _unless_first(self, write: Callable[[], None]) -> None:
+        """Write what another worker may write at the same moment; it is then there already."""
+        try:
+            write()
+        except StoreError as error:
+            if not isinstance(error.__cause__, sa.exc.IntegrityError):
+                raise
+            write()
 
     def retry_failed(self, study: str) -> int:
         """Let the runs that failed, but for trials, be trained again; return how many."""
@@ -94,8 +107,13 @@ class Ledger(Catalogue):
         facts: Mapping[str, Any],
         environment: Mapping[str, Any],
         after: int | None = None,
+        claim: Claim | None = None,
     ) -> None:
-        """Begin a run anew, or go on ``after`` an epoch; what was measured later is removed."""
+        """Begin a run anew, or go on ``after`` an epoch; what was measured later is removed.
+
+        Raises:
+            LostLeaseError: the claim no longer stands; so do the next two methods.
+        """
         key = self._environment(environment)
         r = schema.runs
         values: dict[str, Any] = {
@@ -109,10 +127,13 @@ class Ledger(Catalogue):
         if after is None:
             values["started_at"] = time.time()
         with self.begin() as connection:
+            confirm(connection, claim)
             binding.cut(connection, run_id, after)
             connection.execute(sa.update(r).where(r.c.id == run_id).values(**values))
 
-    def write(self, run_id: int, measured: Sequence[Measurement]) -> None:
+    def write(
+        self, run_id: int, measured: Sequence[Measurement], claim: Claim | None = None
+    ) -> None:
         """Add the measurements of an epoch."""
         rows = [m._asdict() | {"run_id": run_id} for m in measured]
         for row in rows:
@@ -120,13 +141,23 @@ class Ledger(Catalogue):
                 row["value"] = None
         if rows:
             with self.begin() as connection:
+                confirm(connection, claim)
                 connection.execute(schema.measurements.insert(), rows)
 
-    def end_run(self, run_id: int, state: str, *, error: str = "", shared: bool = False) -> None:
+    def end_run(
+        self,
+        run_id: int,
+        state: str,
+        *,
+        error: str = "",
+        shared: bool = False,
+        claim: Claim | None = None,
+    ) -> None:
         """Set the state in which a run ended; ``shared`` says that its times are not its own."""
         values = {"state": state, "finished_at": time.time(), "error": error, "shared": shared}
         r = schema.runs
         with self.begin() as connection:
+            confirm(connection, claim)
             connection.execute(sa.update(r).where(r.c.id == run_id).values(**values))
             if state in ENDED:
                 binding.bind(connection, run_id)
@@ -140,6 +171,12 @@ class Ledger(Catalogue):
         measured = (m for series in found for m in series.measured())
         fitting = [m for m in measured if epoch in (None, m.epoch)]
         return max(fitting, key=lambda m: m.epoch).value if fitting else None
+
+    def reached(self, run_id: int) -> int:
+        """Return the last epoch of a run that is in the database, 0 if there is none."""
+        with self.begin() as connection:
+            found = binding.read(connection, [run_id], metric=["loss"], split=["train"])
+        return max((m.epoch for series in found for m in series.measured()), default=0)
 
     def measured(self, study: str, metrics: Iterable[str], **place: Any) -> list[Measured]:
         """Return some measurements of a study's runs: by run, kind and epoch."""
@@ -192,11 +229,14 @@ class Ledger(Catalogue):
 
         text = json.dumps(spec, sort_keys=True)
         key = hashlib.sha256(text.encode()).hexdigest()[:20]
+        self._unless_first(lambda: self._add_environment(key, text))
+        return key
+
+    def _add_environment(self, key: str, text: str) -> None:
         env = schema.environments
         with self.begin() as connection:
             if connection.execute(sa.select(env.c.key).where(env.c.key == key)).first() is None:
                 connection.execute(env.insert(), {"key": key, "spec": text})
-        return key
 
 
 def _listed(place: Mapping[str, Any]) -> dict[str, list[Any]]:

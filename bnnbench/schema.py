@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 
 VERSION_TABLE = "bnnbench_alembic_version"
-HEAD = "0002"  #: the newest migration, which a test compares with the folder
+HEAD = "0003"  #: the newest migration, which a test compares with the folder
 
 metadata = MetaData()
 
@@ -30,7 +30,15 @@ studies = Table(
     Column("command", Text, nullable=False),
     Column("version", String(40), nullable=False),
     Column("created_at", Float, nullable=False),
-    Column("holder", String(200), nullable=False, default=""),
+)
+
+# who works at what; see bnnbench.leases
+leases = Table(
+    "bnnbench_leases",
+    metadata,
+    Column("name", String(600), primary_key=True),
+    Column("holder", String(300), nullable=False),
+    Column("beats", Integer, nullable=False),
 )
 
 environments = Table(

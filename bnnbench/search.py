@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from bnnbench.leases import ElsewhereError
 from bnnbench.points import first_points
 from bnnbench.spaces import Choice, Int
 
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
 
     from bnnbench.cells import Cell
     from bnnbench.store import Store
+    from bnnbench.studies import Protocol
 
 
 @cache
@@ -22,15 +26,44 @@ def optuna_storage(store: Store) -> Any:
     import optuna
     import sqlalchemy as sa
 
-    from bnnbench.database import on_sqlite_connect
+    from bnnbench.database import make_lasting, on_sqlite_connect, server_settings
+    from bnnbench.outages import let_persevere
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = store.url.render_as_string(hide_password=False)
-    if store.url.get_backend_name() != "sqlite":
-        return optuna.storages.RDBStorage(url)
-    storage = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 120}})
-    sa.event.listen(storage.engine, "connect", on_sqlite_connect)
+    if store.url.get_backend_name() == "sqlite":
+        storage = _opened(url, connect_args={"timeout": 120})
+        sa.event.listen(storage.engine, "connect", on_sqlite_connect)
+        return storage
+    storage = _opened(url, **server_settings(store.url))
+    make_lasting(storage.engine)
+    names = [name for name in dir(optuna.storages.BaseStorage) if name[0] != "_"]
+    let_persevere(storage, [*names, *_USED_BY_ITS_CACHE], store.place)
     return storage
+
+
+#: methods of Optuna's storage that what keeps trials in memory calls beside the public ones
+_USED_BY_ITS_CACHE = (
+    "_create_new_trial",
+    "_get_best_trial_id",
+    "_get_trials",
+    "_set_trial_param",
+)
+
+
+def _opened(url: str, **settings: Any) -> Any:
+    """Open Optuna's storage; who comes first makes its tables, and others may come meanwhile."""
+    import optuna
+    import sqlalchemy as sa
+
+    for attempt in itertools.count(1):
+        try:
+            return optuna.storages.RDBStorage(url, engine_kwargs=settings)
+        except sa.exc.DBAPIError:
+            if attempt == 5:
+                raise
+            time.sleep(attempt / 10)
+    raise AssertionError
 
 
 def optuna_study(store: Store, cell: Cell) -> optuna.Study:
@@ -74,15 +107,26 @@ def take(study: optuna.Study, number: int, cell: Cell) -> tuple[optuna.Trial, An
     """Return the trial of this number and its state: an old one if there is one, else a new one.
 
     The sampler is seeded by the number, so that a study that was broken off asks the same.
+
+    Raises:
+        ElsewhereError: another worker has not yet asked for one of the trials before.
     """
     import optuna
 
     study.sampler = sampler(cell, number)
-    old = [t for t in study.get_trials(deepcopy=False) if t.number == number]
-    if old and old[0].state.name != "WAITING":
-        return optuna.Trial(study, old[0]._trial_id), old[0].state
+    asked = {t.number: t for t in study.get_trials(deepcopy=False) if t.state.name != "WAITING"}
+    if number in asked:
+        return optuna.Trial(study, asked[number]._trial_id), asked[number].state
+    if len(asked) < number:
+        raise ElsewhereError(f"trial {number} of {cell.optuna_name} waits for those before it")
     trial = study.ask()
     return trial, optuna.trial.TrialState.RUNNING
+
+
+def are_independent(protocol: Protocol) -> bool:
+    """Whether trials do not know of each other, so that several workers may be at a cell's."""
+    knows = SAMPLERS[protocol.sampler][0] != "RandomSampler" or protocol.pruner != "none"
+    return not knows and protocol.seconds is None
 
 
 def suggest(trial: optuna.Trial, cell: Cell) -> dict[str, Any]:

@@ -5,22 +5,25 @@ from __future__ import annotations
 import time
 import traceback
 import warnings
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bnnbench.buckets import CHECKPOINTS
 from bnnbench.environment import FOREIGN, Neighbours, describe_environment
 from bnnbench.errors import StoreError
 from bnnbench.experiments import weights
+from bnnbench.leases import LostLeaseError
 from bnnbench.plugins import describe
+from bnnbench.stopping import Stop
 from bnnbench.store import BASE, DIVERGED, DONE, FAILED, PENDING, PRUNED, Entry, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import optuna
 
     from bnnbench.experiments import Experiment, Workbench
+    from bnnbench.leases import Claim
     from bnnbench.measurements import Measurement
     from bnnbench.runs import Run
     from bnnbench.training import Training
@@ -51,8 +54,8 @@ class Notebook:
 
     LATE = 0.25
 
-    def __init__(self, store: Store, run_id: int) -> None:
-        self.store, self.run_id = store, run_id
+    def __init__(self, store: Store, run_id: int, claim: Claim | None = None) -> None:
+        self.store, self.run_id, self.claim = store, run_id, claim
         self.measured: list[Measurement] = []
         self.handed_in = time.monotonic()
 
@@ -65,22 +68,49 @@ class Notebook:
     def hand_in(self) -> None:
         """Write what there is to the database, in one transaction."""
         if self.measured:
-            self.store.write(self.run_id, self.measured)
+            self.store.write(self.run_id, self.measured, self.claim)
         self.measured, self.handed_in = [], time.monotonic()
 
     def __enter__(self) -> Notebook:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None or not issubclass(kind, StoreError):
+        if kind is None or not issubclass(kind, StoreError | LostLeaseError):
             self.hand_in()  # a run that diverges or is pruned has measurements too
+
+
+class Timer:
+    """When a checkpoint is due: after so many seconds, or as often as costs a fiftieth of them.
+
+    The latter lies between one second and sixty.
+    """
+
+    SHARE, SOONEST, LATEST = 50, 1.0, 60.0
+
+    def __init__(self, every: float | None) -> None:
+        self.every = self.SOONEST if every is None else every
+        self.adapts, self.kept = every is None, time.monotonic()
+
+    def is_due(self) -> bool:
+        """Whether it is time."""
+        return time.monotonic() - self.kept >= self.every
+
+    @contextmanager
+    def spent(self) -> Iterator[None]:
+        """Time a checkpoint while the block lasts, and begin to wait for the next."""
+        begun = time.monotonic()
+        yield
+        self.kept = time.monotonic()
+        if self.adapts:
+            self.every = min(self.LATEST, max(self.SOONEST, self.SHARE * (self.kept - begun)))
 
 
 class Trainer:
     """Trains the runs of a study, each from where it was broken off.
 
     A run that fails is stored with its traceback. ``checkpoint_every`` are the seconds between two
-    checkpoints; one that cannot be written costs nothing but the taking up.
+    checkpoints, as many as they are worth if None; one that cannot be written costs nothing but the
+    taking up. All that is written of a run names the claim on it.
     """
 
     def __init__(
@@ -89,72 +119,92 @@ class Trainer:
         study: str,
         workbench: Workbench,
         observer: Observer,
-        checkpoint_every: float,
+        checkpoint_every: float | None,
+        stop: Stop | None = None,
     ) -> None:
         self.store, self.study, self.workbench = store, study, workbench
         self.observer, self.checkpoint_every = observer, checkpoint_every
-        self.checkpoints = workbench.checkpoints
+        self.checkpoints, self.stop = workbench.checkpoints, stop or Stop()
 
-    def train(self, entry: Entry, run: Run, trial: optuna.Trial | None) -> None:
-        """Train one run; ``trial`` is whom its accuracy is told while a pruner may stop it."""
+    def train(
+        self, entry: Entry, run: Run, trial: optuna.Trial | None, claim: Claim | None = None
+    ) -> None:
+        """Train one run; ``trial`` is whom its accuracy is told while a pruner may stop it.
+
+        Raises:
+            KeyboardInterrupt: somebody has asked for the end; the run is taken up again.
+            LostLeaseError: another worker has taken the run over.
+        """
         from bnnbench.training import DivergedError
 
         self.observer.run_started(entry)
         neighbours = Neighbours()
         state, message, error, whole = DONE, "", "", True
         try:
-            whole = self._written(entry, run, trial)
+            with self.stop.patient():  # an interrupt in the middle of an import is no interrupt
+                whole = self._written(entry, run, trial, claim)
         except KeyboardInterrupt:
-            self.store.end_run(entry.run_id, PENDING)
+            self.store.end_run(entry.run_id, PENDING, claim=claim)
+            raise
+        except LostLeaseError:  # it is another's now, who writes what there is to write
             raise
         except DivergedError as diverged:
             state, message = DIVERGED, str(diverged)
         except _PrunedError:
             state = PRUNED
         except StoreError:  # not the run's fault: it is taken up again
-            with suppress(StoreError):
-                self.store.end_run(entry.run_id, PENDING)
+            with suppress(StoreError, LostLeaseError):
+                self.store.end_run(entry.run_id, PENDING, claim=claim)
             raise
-        except Exception as failure:  # a plugin may raise anything; the study goes on
+        except (Exception, SystemExit) as failure:  # a plugin may raise anything
+            if self.stop.insisted:  # what looks like a failure is the second interrupt
+                self.store.end_run(entry.run_id, PENDING, claim=claim)
+                raise KeyboardInterrupt from failure
             state, message = FAILED, describe(failure)
             error = f"{message}\n{traceback.format_exc()}"
         share = neighbours.foreign_share()
         shared = not whole or (share is not None and share > FOREIGN)
-        self.store.end_run(entry.run_id, state, error=error or message, shared=shared)
+        told = error or message
+        self.store.end_run(entry.run_id, state, error=told, shared=shared, claim=claim)
         self.checkpoints.forget_training(run.key)
         if message:
             self._log(entry, state, message)
         self.observer.run_ended(entry, state, message)
 
-    def fail(self, entry: Entry, reason: str) -> None:
+    def fail(self, entry: Entry, reason: str, claim: Claim | None = None) -> None:
         """Let a run end before it has begun."""
-        self.store.end_run(entry.run_id, FAILED, error=reason)
+        self.store.end_run(entry.run_id, FAILED, error=reason, claim=claim)
         self._log(entry, FAILED, reason)
         self.observer.run_started(entry)
         self.observer.run_ended(entry, FAILED, reason)
 
-    def _written(self, entry: Entry, run: Run, trial: optuna.Trial | None) -> bool:
+    def _written(
+        self, entry: Entry, run: Run, trial: optuna.Trial | None, claim: Claim | None
+    ) -> bool:
         """Write each epoch as it comes; return whether all of them are of this process.
 
         Who was at work beside an earlier process is not known, so that its times do not count.
         """
         experiment, training, begun = self._begun(entry, run)
         environment = describe_environment(self.workbench.plugins, self.workbench.device)
-        self.store.start_run(entry.run_id, experiment.facts, environment, after=begun)
+        self.store.start_run(entry.run_id, experiment.facts, environment, begun, claim)
         entry = entry._replace(facts=experiment.facts)
         self.observer.epochs_skipped(entry, begun or 0)
-        kept = time.monotonic()
-        with Notebook(self.store, entry.run_id) as notebook:
+        timer = Timer(self.checkpoint_every)
+        self.stop.obey()
+        with Notebook(self.store, entry.run_id, claim) as notebook:
             for measured in training:
                 notebook.write(measured)
                 self.observer.epoch_ended(entry, measured)
                 if trial is not None:
                     _prune(trial, measured, entry.facts, last=run.epochs)
-                due = time.monotonic() - kept >= self.checkpoint_every
-                if due and 0 < training.epoch < run.epochs:
+                if training.epoch == run.epochs:
+                    continue  # what is left takes no longer than to keep it
+                if training.epoch and (self.stop.asked or timer.is_due()):
                     notebook.hand_in()  # a checkpoint counts if its epoch is in the database
-                    self._keep(entry, run, training)
-                    kept = time.monotonic()
+                    with timer.spent():
+                        self._keep(entry, run, training)
+                self.stop.obey()
         if entry.role == BASE:
             self.checkpoints.save_weights(weights(run, training))
         return begun is None

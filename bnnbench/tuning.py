@@ -9,18 +9,21 @@ of the former one are set aside before those of the new one begin.
 
 from __future__ import annotations
 
-import itertools
+import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bnnbench.budget import Spent, is_open, missing, trained
 from bnnbench.catalogue import FORMER
 from bnnbench.cells import Cell, cells, check
 from bnnbench.errors import BnnbenchError, UsageError
+from bnnbench.leases import ElsewhereError, Leases, LostLeaseError, told
 from bnnbench.needs import Need, Wanted, builds_on
 from bnnbench.runs import Part
-from bnnbench.search import optuna_study, suggest, take
+from bnnbench.search import are_independent, optuna_study, suggest, take
+from bnnbench.stopping import Stop
 from bnnbench.store import (
     BASE,
     CONFIRM,
@@ -35,10 +38,18 @@ from bnnbench.store import (
 from bnnbench.trainer import Observer, Trainer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import optuna
 
     from bnnbench.experiments import Workbench
+    from bnnbench.leases import Claim
     from bnnbench.runs import Run
+
+
+PAUSE = 0.5  #: seconds until a worker looks again at what others are at
+LOST = "lost"  #: the kind of event that tells of a run whose worker died
+MOST_LOST = 4  #: workers that a run may lose at one place before it fails
 
 
 class StudyRunner:
@@ -50,14 +61,19 @@ class StudyRunner:
         name: str,
         workbench: Workbench,
         observer: Observer,
-        checkpoint_every: float = 60.0,
+        checkpoint_every: float | None = None,
+        leases: Leases | None = None,
+        stop: Stop | None = None,
     ) -> None:
         self.store, self.name, self.workbench = store, name, workbench
-        self.trainer = Trainer(store, name, workbench, observer, checkpoint_every)
+        self.leases, self.stop = leases or Leases(store), stop or Stop()
+        self.trainer = Trainer(store, name, workbench, observer, checkpoint_every, self.stop)
         self.study = store.study(name)
         self.cells = cells(name, self.study, workbench)
         self.protocol = self.study.protocol
         self._seconds: dict[int, float] = {}  # of training, of trials that have ended
+        self._over: set[tuple[object, ...]] = set()  # what need not be looked at again
+        self._chosen: dict[str, Mapping[str, Any] | None] = {}  # to confirm, by the cell's name
 
     def needs(self) -> list[Need]:
         """Return what is missing, by (task, method); runs that others build on come first."""
@@ -115,21 +131,65 @@ class StudyRunner:
         check(self.cells, self.workbench)
 
     def run(self) -> None:
-        """Tune, then confirm. A run that fails is stored with its traceback; the others go on."""
-        for number in itertools.count():
-            asked = [cell for cell in self.cells if self._is_asked(cell, number)]
-            for cell in asked:
-                self._trial(cell, number)
-            if not asked:
-                break
-        best = {cell.optuna_name: self._best(cell) for cell in self.cells}
+        """Tune, then confirm. A run that fails is stored with its traceback; the others go on.
+
+        What other workers are at is left to them, and looked at again until it is over.
+        """
+        self._over.clear()
+        while not self._gone_through():
+            self.stop.obey()
+            time.sleep(PAUSE)
+
+    def _gone_through(self) -> bool:
+        """Go through all that is asked for, once; return whether it is over."""
+        busy = self._tuned()
         for cell in self.cells:
-            self._set_aside(cell, best[cell.optuna_name])
+            if cell not in busy and not self._is_over("best", cell, self._find_best):
+                busy.append(cell)
+        found = [cell for cell in self.cells if cell not in busy]
+        waiting = len(busy)
         for seed in self.seeds:
-            for cell in self.cells:
-                values = best[cell.optuna_name]
+            for cell in found:
+                values = self._chosen[cell.optuna_name]
                 if values is not None:
-                    self._confirm(cell, values, seed)
+                    confirm = partial(self._confirm, values=values, seed=seed)
+                    waiting += not self._is_over(("confirm", seed), cell, confirm)
+        return not waiting
+
+    def _tuned(self) -> list[Cell]:
+        """Go through all trials; return the cells that have one which another worker is at."""
+        busy: list[Cell] = []
+        number, asked = 0, self._asked_for(0, busy)
+        while asked:
+            for cell in asked:
+                if not self._is_over(("trial", number), cell, partial(self._trial, number=number)):
+                    busy.append(cell)
+            number += 1
+            asked = self._asked_for(number, busy)
+        return busy
+
+    def _asked_for(self, number: int, busy: list[Cell]) -> list[Cell]:
+        """The cells that have a trial of this number which need not wait for one before it."""
+        free = are_independent(self.protocol)
+        return [c for c in self.cells if (free or c not in busy) and self._is_asked(c, number)]
+
+    def _is_over(self, what: object, cell: Cell, work: Callable[[Cell], None]) -> bool:
+        """Whether something is over, once this worker has done what it can of it."""
+        place = (what, cell.place)
+        if place not in self._over:
+            self.stop.obey()
+            try:
+                work(cell)
+            except (ElsewhereError, LostLeaseError):
+                return False
+            self._over.add(place)
+        return True
+
+    def _find_best(self, cell: Cell) -> None:
+        """Choose what to confirm, alone: confirming runs of a former best are set aside."""
+        with self.leases.claimed(f"cell {cell.optuna_name}"):
+            self._chosen[cell.optuna_name] = self._best(cell)
+            self._set_aside(cell, self._chosen[cell.optuna_name])
 
     @property
     def seeds(self) -> range:
@@ -156,13 +216,33 @@ class StudyRunner:
         return [self._seconds[e.run_id] for e in tuned]
 
     def _trial(self, cell: Cell, number: int) -> None:
+        """Ask for a trial and train it.
+
+        What a sampler or a pruner knows must not depend on who is faster: one trial follows the
+        other, but where they do not know of each other.
+        """
+        alone, asking = (f"{what} {cell.optuna_name}" for what in ("trial", "cell"))
+        if not are_independent(self.protocol):
+            with self.leases.claimed(asking):
+                self._train_trial(cell, number, *self._ask(cell, number))
+            return
+        with self.leases.claimed(f"{alone}/{number}"):
+            with self.leases.claimed(asking):
+                asked = self._ask(cell, number)
+            self._train_trial(cell, number, *asked)
+
+    def _ask(self, cell: Cell, number: int) -> tuple[optuna.Study, optuna.Trial, Any]:
         study = optuna_study(self.store, cell)
+        return study, *take(study, number, cell)
+
+    def _train_trial(
+        self, cell: Cell, number: int, study: optuna.Study, trial: optuna.Trial, state: Any
+    ) -> None:
+        if state.is_finished():
+            return
         done = self.store.entries(
             self.name, task=cell.task.name, method=cell.method.name, role=TUNE, number=number
         )
-        trial, state = take(study, number, cell)
-        if state.is_finished():
-            return
         values = done[0].run.method.hyperparameters if done else suggest(trial, cell)
         run = self._run(cell, values, self.protocol.seed, test=False)
         self._check_trials(cell, run)
@@ -238,15 +318,42 @@ class StudyRunner:
         self._build(cell, self._enter(cell, CONFIRM, seed, run), run, None)
 
     def _build(self, cell: Cell, entry: Entry, run: Run, trial: optuna.Trial | None) -> None:
-        """Train what a run builds on, then the run itself, where that is not done."""
+        """Train what a run builds on, then the run itself, where that is not done.
+
+        Raises:
+            ElsewhereError: another worker is at one of them.
+        """
         if entry.state in ENDED:
             self._mention_bases(cell, run.seed)
             return
         problems = [self._base(base, run.seed) for base in cell.bases.values()]
-        if any(problems):
-            self.trainer.fail(entry, "; ".join(filter(None, problems)))
-        else:
-            self.trainer.train(entry, run, trial)
+        with self.leases.claimed(f"run {run.key}") as claim:
+            if self._state(entry) in ENDED:  # by another worker, a moment ago
+                return
+            problems += [self._lost(entry, claim)]
+            if any(problems):
+                self.trainer.fail(entry, "; ".join(filter(None, problems)), claim)
+            else:
+                self.trainer.train(entry, run, trial, claim)
+
+    def _lost(self, entry: Entry, claim: Claim) -> str:
+        """Write down that a run's worker was lost; return what is wrong if it is the run's doing.
+
+        A run that goes no further, whoever is at it, is one that ends its workers.
+        """
+        if not claim.former:
+            return ""
+        epoch = self.store.reached(entry.run_id)
+        mark = f"after epoch {epoch}"
+        text = f"{entry.label}: lost {mark} with {told(claim.former)}"
+        self.store.log(self.name, LOST, text, entry.run_id)
+        here = [found for found in self.store.logged(entry.run_id, LOST) if mark in found]
+        if len(here) < MOST_LOST:
+            return ""
+        return (
+            f"{len(here)} workers were lost with it {mark}: killed, out of memory, or a fault in a"
+            " plugin's native code; --retry-failed tries it again"
+        )
 
     def _base(self, cell: Cell, seed: int) -> str:
         """Let the run be there that others of this seed build on; return what is wrong with it."""

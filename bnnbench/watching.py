@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from bnnbench import schema
 from bnnbench.entries import CONFIRM, DONE, ENDED, TUNE
+from bnnbench.holding import workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -65,7 +66,7 @@ def _counts(store: Store, name: str) -> tuple[object, ...]:
     with store.begin() as connection:
         known = connection.execute(runs).all()
         logged = connection.execute(events).scalar()
-    return store.holder(name), logged, *map(tuple, known)
+    return workers(store, name), logged, *map(tuple, known)
 
 
 def is_complete(results: Results, *, held: bool) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bnnbench.holding import workers
 from bnnbench.together import results_of
 from bnnbench.watching import changes, is_complete
 from bnnbench_reports.command import browse, check_finished, write
@@ -49,7 +50,7 @@ def watch(
     try:
         for _ in changes(store, names, every):
             results = results_of(store, names)
-            complete = is_complete(results, held=any(map(store.holder, names)))
+            complete = is_complete(results, held=any(workers(store, name) for name in names))
             if results.confirmed():
                 write(path, build(results, figures))
                 say(f"{path.resolve()}: {status(results)}")

@@ -347,17 +347,20 @@ def test_failed_runs_end_the_command_with_6(run, monkeypatch):
 
 
 def test_study_held_elsewhere_can_be_taken_over(run):
-    """A study whose holder died with its machine is not lost."""
+    """A study that somebody changes is left alone, unless who did died with the machine."""
+    from bnnbench.leases import Leases
     from bnnbench.store import Store
 
     run("study", "create", "s", "--from", "tiny.toml", "--trials", "0", "--seeds", "1")
     store = Store("bnnbench.db", create=False)
-    assert store.hold("s", "another-machine:1:5", expected="")
+    other = Leases(store)
+    other.holder = "another-machine:1:7:5:abcdef01"
+    assert other.take("study s/")
 
     refused = run("study", "run", "s")
     taken = run("study", "run", "s", "--take-over")
 
-    assert (2, True) == (refused[0], "process 1 on another-machine" in refused[2])
+    assert (2, True) == (refused[0], "process 7 on another-machine" in refused[2])
     assert "--take-over" in refused[2]
     assert 0 == taken[0]
     store.engine.dispose()

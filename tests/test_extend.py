@@ -554,18 +554,18 @@ def test_wrong_calls(run, call, message):
 
 def test_a_study_that_is_being_run_is_not_extended(run):
     """Whoever runs it has read what it was."""
-    import os
-
-    from bnnbench.holding import _name
+    from bnnbench.leases import Leases
 
     run("study", "create", "s", "--from", "tiny.toml")
     store = Store("bnnbench.db", create=False)
-    store.hold("s", _name(os.getppid()), expected="")
+    other = Leases(store)
+    other.holder = "another-machine:1:7:5:abcdef01"
+    other.take(f"worker s/{other.holder}")
     store.engine.dispose()
 
     refused = run("study", "extend", "s", "--seeds", "3")
 
-    assert (2, True) == (refused[0], "study 's' is being run by process" in refused[2])
+    assert (2, True) == (refused[0], "study 's' is being worked at by process 7" in refused[2])
     assert 0 == run("study", "extend", "s", "--seeds", "3", "--take-over")[0]
 
 

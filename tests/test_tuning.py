@@ -239,7 +239,7 @@ def test_study_keeps_to_one_description(store, tiny, workbench, monkeypatch):
         StudyRunner(store, "s", workbench, SILENT).run()
 
 
-def locked(store, run_id, measured):
+def locked(store, run_id, measured, claim):
     raise StoreError("locked")
 
 

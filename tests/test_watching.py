@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from bnnbench.cli import main
 from bnnbench.errors import UsageError
+from bnnbench.leases import Leases
 from bnnbench.measurements import Measurement
 from bnnbench.results import Results
 from bnnbench.store import DIVERGED, DONE, FAILED, TUNE
@@ -53,7 +54,7 @@ CHANGES = {
     "again": lambda store: store.start_run(store.entries("s")[0].run_id, {}, {}),
     "extended": grown,
     "event": lambda store: store.log("s", "odd", "text"),
-    "taken": lambda store: store.hold("s", "somebody", expected=""),
+    "taken": lambda store: Leases(store).take("worker s/somebody"),
 }
 
 

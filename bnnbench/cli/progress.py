@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
@@ -138,12 +139,16 @@ class PlainProgress:
         """End a run with a line."""
         self.done, self.entry = self.done + 1, None
         self.epochs_left -= max(0, entry.run.epochs - self.epochs_seen)
+        self.say(self.counted(self.ending(entry, state, message)))
+
+    def ending(self, entry: Entry, state: str, message: str) -> str:
+        """Return how a run ended, in a line."""
         seconds = duration(time.monotonic() - self.run_began)
-        self.say(
-            f"[{self.done}/{self.guessed}{self.runs}] {entry.label}:"
-            f" {message or self.last_epoch()}, {state} in {seconds};"
-            f" {duration(self.time_left())} left"
-        )
+        return f"{entry.label}: {message or self.last_epoch()}, {state} in {seconds}"
+
+    def counted(self, line: str) -> str:
+        """Return a line with how many runs are done before it, and the time left after it."""
+        return f"[{self.done}/{self.guessed}{self.runs}] {line}; {duration(self.time_left())} left"
 
     def last_epoch(self) -> str:
         """Return the latest figures and whose they are: tables show the selected epoch's."""
@@ -172,6 +177,54 @@ class PlainProgress:
         spent = time.monotonic() - self.began
         left = max(self.epochs_left, 0)
         return spent * left / max(self.epochs - left, 1)
+
+
+class WorkerProgress(PlainProgress):
+    """What a worker tells its supervisor, a line of JSON each: see :mod:`bnnbench.workers`.
+
+    ``epochs`` are those since the last word, ``ended`` how a run ended, ``line`` is anything else.
+    """
+
+    OFTEN = 0.25  #: seconds between two words about epochs
+
+    unsaid = 0
+
+    @contextmanager
+    def watching(self, name: str, needs: Sequence[Need]) -> Iterator[None]:
+        """Watch a study; how much it needs is its supervisor's to say."""
+        self.began = time.monotonic()
+        with self.heartbeat():
+            yield
+
+    def epochs_skipped(self, entry: Entry, epochs: int) -> None:
+        """Take up a run that was broken off after so many epochs."""
+        super().epochs_skipped(entry, epochs)
+        self.tell(skipped=epochs)
+
+    def epoch_ended(self, entry: Entry, measured: list[Measurement]) -> None:
+        """Tell of epochs now and then."""
+        before = self.epochs_seen
+        super().epoch_ended(entry, measured)
+        self.unsaid += self.epochs_seen - before
+        if self.unsaid and time.monotonic() - self.said > self.OFTEN:
+            self.said = time.monotonic()
+            self.tell()
+
+    def run_ended(self, entry: Entry, state: str, message: str) -> None:
+        """Tell how a run ended, and how many of its epochs there will not be."""
+        self.entry = None
+        never = max(0, entry.run.epochs - self.epochs_seen)
+        self.tell(ended=self.ending(entry, state, message), skipped=never)
+
+    def say(self, line: str) -> None:
+        """Tell a line."""
+        self.said = time.monotonic()
+        self.tell(line=line)
+
+    def tell(self, **event: object) -> None:
+        """Print what is told, and the epochs since the last word."""
+        print(json.dumps({"epochs": self.unsaid, **event}), flush=True)
+        self.unsaid = 0
 
 
 class LiveProgress(PlainProgress):

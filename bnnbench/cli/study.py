@@ -3,37 +3,28 @@
 from __future__ import annotations
 
 import shlex
-import signal
 import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bnnbench.cli import Group, Settings
 from bnnbench.cli.completion import components, studies
-from bnnbench.cli.devices import usable_device
 from bnnbench.cli.export import export
 from bnnbench.cli.options import (
     again,
     budget_options,
     checkpoints_option,
-    device_option,
     masked,
     methods_option,
     open_store,
     storage_option,
-    threads_option,
 )
-from bnnbench.errors import IncompleteError, InterruptedStudyError, UsageError
+from bnnbench.cli.run import checkpoints_of, run
+from bnnbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from bnnbench.cells import Cell
-    from bnnbench.checkpoints import Checkpoints
-    from bnnbench.results import Results
-    from bnnbench.store import Store
     from bnnbench.studies import Study
 
 
@@ -43,6 +34,7 @@ def group() -> None:
 
 
 group.add_command(export)
+group.add_command(run)
 
 
 @group.command()
@@ -196,110 +188,6 @@ def extend(
     click.echo(f"run it: bnnbench study run {name}{again(storage)}")
 
 
-@group.command()
-@click.argument("name", shell_complete=studies)
-@click.option("--plan", is_flag=True, help="Say what would be run, and stop.")
-@device_option
-@threads_option
-@click.option(
-    "--checkpoint-every",
-    type=click.FloatRange(min=0),
-    default=60.0,
-    show_default=True,
-    help="Seconds between two checkpoints of a long run, from which it is taken up.",
-)
-@click.option("--retry-failed", is_flag=True, help="Train confirming runs that failed once more.")
-@click.option("--take-over", is_flag=True, help="Whoever ran the study before is gone.")
-@checkpoints_option
-@storage_option
-@click.pass_obj
-def run(
-    settings: Settings,
-    /,
-    name: str,
-    plan: bool,
-    device: str,
-    threads: int | None,
-    checkpoint_every: float,
-    checkpoints: str | None,
-    retry_failed: bool,
-    take_over: bool,
-    storage: str,
-) -> None:
-    """Finish what is missing of a study. Safe to repeat, safe to kill."""
-    from bnnbench.ageing import aged
-    from bnnbench.cli.progress import observer
-    from bnnbench.cli.tables import plan_table, print_results
-    from bnnbench.experiments import Workbench
-    from bnnbench.holding import held
-    from bnnbench.results import Results
-    from bnnbench.tuning import StudyRunner
-
-    store = open_store(storage)
-    kept = _checkpoints(store, checkpoints)
-    kept.check_folder()
-    plugins = settings.plugins(store.study(name))
-    workbench = Workbench(plugins, usable_device(device), threads, kept)
-    watching = observer(threads)
-    runner = StudyRunner(store, name, workbench, watching, checkpoint_every)
-    for sentence in aged(runner.cells, store.entries(name)):
-        click.echo(f"warning: {sentence}", err=True)
-    if plan:
-        plan_table(name, runner.needs(), runner.protocol.seconds)
-        return
-    with held(store, name, take_over=take_over), _interruptible(name):
-        if retry_failed:
-            store.retry_failed(name)
-        runner.check()
-        with watching.watching(name, runner.needs()):
-            runner.run()
-    results = Results(store, name)
-    print_results(results)
-    _complain(results)
-    click.echo(f"report: bnnbench report {name}{again(storage)}")
-
-
-def _checkpoints(store: Store, folder: str | None) -> Checkpoints:
-    """Return the checkpoints of a database's runs."""
-    from bnnbench.checkpoints import Checkpoints
-    from bnnbench.database import checkpoint_folder
-
-    return Checkpoints(folder or checkpoint_folder(store.url))
-
-
-def _complain(results: Results) -> None:
-    """Let the command end with an error where a run failed or a method has nothing to show.
-
-    Raises:
-        IncompleteError: with the first reason.
-    """
-    from bnnbench.catalogue import FORMER
-
-    bad = [e for e in results.entries if e.state == "failed" and not e.role.startswith(FORMER)]
-    hint = f"'bnnbench study show {results.name} --failed' has them all"
-    if bad:
-        first = bad[0].error.strip().partition("\n")[0]
-        count = f"{len(bad)} of {len(results.entries)} runs failed"
-        raise IncompleteError(f"{count}, the first with {first}; {hint}")
-    empty = sorted({row.method for row in results.rows() if not row.done})
-    if empty:
-        raise IncompleteError(f"no run of {', '.join(empty)} was completed; {hint}")
-
-
-@contextmanager
-def _interruptible(name: str) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM stop the study between two steps, and say how to go on."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise InterruptedStudyError(
-            f"interrupted; nothing that is finished is lost, 'bnnbench study run {name}' continues"
-        ) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 @group.command("list")
 @storage_option
 def list_(storage: str) -> None:
@@ -348,7 +236,7 @@ def delete(name: str, yes: bool, take_over: bool, checkpoints: str | None, stora
         click.confirm(f"Delete study {name!r} with its {count} runs?", abort=True)
     with held(store, name, take_over=take_over):
         delete_optuna_studies(store, name)
-        kept = _checkpoints(store, checkpoints)
+        kept = checkpoints_of(store, checkpoints)
         gone = store.delete_study(name)
         for key in gone:
             kept.forget(key)

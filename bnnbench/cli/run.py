@@ -1,0 +1,172 @@
+"""``bnnbench study run``: finish what is missing of a study, in this process or in several."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from bnnbench.cli import Settings
+from bnnbench.cli.completion import studies
+from bnnbench.cli.devices import usable_device
+from bnnbench.cli.options import (
+    again,
+    checkpoints_option,
+    device_option,
+    open_store,
+    storage_option,
+    threads_option,
+)
+from bnnbench.errors import IncompleteError, InterruptedStudyError
+from bnnbench.stopping import Stop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bnnbench.checkpoints import Checkpoints
+    from bnnbench.results import Results
+    from bnnbench.store import Store
+    from bnnbench.tuning import StudyRunner
+
+
+@click.command()
+@click.argument("name", shell_complete=studies)
+@click.option("--plan", is_flag=True, help="Say what would be run, and stop.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Train in so many processes, which share threads and GPUs; one that dies is replaced.",
+)
+@click.option("--as-worker", is_flag=True, hidden=True)
+@device_option
+@threads_option
+@click.option(
+    "--checkpoint-every",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Between two checkpoints, from which a run is taken up. [default: 1 to 60, as they cost]",
+)
+@click.option("--retry-failed", is_flag=True, help="Train confirming runs that failed once more.")
+@click.option("--take-over", is_flag=True, help="Who works at it on other machines is gone.")
+@checkpoints_option
+@storage_option
+@click.pass_obj
+def run(
+    settings: Settings,
+    /,
+    name: str,
+    plan: bool,
+    workers: int | None,
+    as_worker: bool,
+    device: str,
+    threads: int | None,
+    checkpoint_every: float | None,
+    checkpoints: str | None,
+    retry_failed: bool,
+    take_over: bool,
+    storage: str,
+) -> None:
+    """Finish what is missing of a study. Safe to repeat, safe to kill.
+
+    Any number of these commands, on one machine or on several with one database, share the work.
+    """
+    from bnnbench.cli.crew import CrewProgress, commands, observer, slots, work
+    from bnnbench.cli.tables import plan_table, print_results
+    from bnnbench.experiments import Workbench
+    from bnnbench.holding import shared
+    from bnnbench.results import Results
+    from bnnbench.tuning import StudyRunner
+    from bnnbench.workers import stop_with_supervisor
+
+    store, device = open_store(storage), usable_device(device)
+    kept = checkpoints_of(store, checkpoints)
+    kept.check_folder()
+    workbench = Workbench(settings.plugins(store.study(name)), device, threads, kept)
+    progress = observer(threads, workers, as_worker=as_worker)
+    if plan:
+        runner = StudyRunner(store, name, workbench, progress)
+        _warn_of_age(runner)
+        plan_table(name, runner.needs(), runner.protocol.seconds)
+        return
+    with shared(store, name, take_over=take_over) as leases, _interruptible(name) as stop:
+        runner = StudyRunner(store, name, workbench, progress, checkpoint_every, leases, stop)
+        if as_worker:
+            stop_with_supervisor()
+        else:
+            _prepare(runner, retry_failed=retry_failed)
+        with progress.watching(name, [] if as_worker else runner.needs()):
+            if isinstance(progress, CrewProgress):
+                options = _given(checkpoints, checkpoint_every, take_over=take_over)
+                crew = commands(settings, name, slots(device, workers or 1), threads, options)
+                work(progress, name, storage, crew)
+            else:
+                runner.run()
+    if not as_worker:
+        results = Results(store, name)
+        print_results(results)
+        _complain(results)
+        click.echo(f"report: bnnbench report {name}{again(storage)}")
+
+
+def _prepare(runner: StudyRunner, *, retry_failed: bool) -> None:
+    """What is done once, however many workers there are."""
+    _warn_of_age(runner)
+    if retry_failed:
+        runner.store.retry_failed(runner.name)
+    runner.check()
+
+
+def _warn_of_age(runner: StudyRunner) -> None:
+    from bnnbench.ageing import aged
+
+    for sentence in aged(runner.cells, runner.store.entries(runner.name)):
+        click.echo(f"warning: {sentence}", err=True)
+
+
+def _given(checkpoints: str | None, every: float | None, *, take_over: bool) -> list[str]:
+    """The options that a worker is given too."""
+    options = ["--take-over"] if take_over else []
+    options += [] if checkpoints is None else ["--checkpoints", checkpoints]
+    return options + ([] if every is None else ["--checkpoint-every", str(every)])
+
+
+def checkpoints_of(store: Store, folder: str | None) -> Checkpoints:
+    """Return the checkpoints of a database's runs."""
+    from bnnbench.checkpoints import Checkpoints
+    from bnnbench.database import checkpoint_folder
+
+    return Checkpoints(folder or checkpoint_folder(store.url))
+
+
+def _complain(results: Results) -> None:
+    """Let the command end with an error where a run failed or a method has nothing to show.
+
+    Raises:
+        IncompleteError: with the first reason.
+    """
+    from bnnbench.catalogue import FORMER
+
+    bad = [e for e in results.entries if e.state == "failed" and not e.role.startswith(FORMER)]
+    hint = f"'bnnbench study show {results.name} --failed' has them all"
+    if bad:
+        first = bad[0].error.strip().partition("\n")[0]
+        count = f"{len(bad)} of {len(results.entries)} runs failed"
+        raise IncompleteError(f"{count}, the first with {first}; {hint}")
+    empty = sorted({row.method for row in results.rows() if not row.done})
+    if empty:
+        raise IncompleteError(f"no run of {', '.join(empty)} was completed; {hint}")
+
+
+@contextmanager
+def _interruptible(name: str) -> Iterator[Stop]:
+    """Let Ctrl-C and SIGTERM stop the study after the epoch under way, and say how to go on."""
+    stop = Stop(lambda: click.echo("stopping after this epoch; once more stops at once", err=True))
+    try:
+        with stop.heeded():
+            yield stop
+    except KeyboardInterrupt:
+        raise InterruptedStudyError(
+            f"interrupted; nothing that is finished is lost, 'bnnbench study run {name}' continues"
+        ) from None

@@ -76,7 +76,9 @@ class Storm:
     def _strike(self) -> None:
         blow = self.chance.choice(BLOWS)
         workers = children(self.supervisor.pid)
-        if self.chance.random() < 0.2 or not workers:
+        if not workers:  # they are still being started
+            return
+        if self.chance.random() < 0.15:
             self.fallen[f"supervisor {blow.name}"] += 1
             if blow is not signal.SIGSTOP:
                 self.supervisor.send_signal(blow)

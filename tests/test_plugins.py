@@ -8,7 +8,7 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from bnnbench.cli import main
-from bnnbench.cli.plugins import explanations
+from bnnbench.cli.components import explanations
 from bnnbench.errors import PluginError, UsageError
 from bnnbench.plugins import Plugins, load_commands, load_plugins
 from bnnbench.spaces import hyperparameters
@@ -246,7 +246,7 @@ def bad():
 def show(entry_point, monkeypatch, capsys):
     """What "bnnbench plugins show" says of a component of the plugin above."""
     plugins = Plugins([entry_point("methods", METHOD)])
-    monkeypatch.setattr("bnnbench.plugins.load_plugins", lambda blocked=(): plugins)
+    monkeypatch.setattr("bnnbench.plugins.load_plugins", lambda *_given: plugins)
 
     def call(name: str) -> str:
         assert 0 == main(["plugins", "show", name])

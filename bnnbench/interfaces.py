@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from plotly.graph_objects import Figure as Drawing
     from torch import Generator, Tensor, nn
+    from torch.optim import Optimizer
 
     from bnnbench.latents import Latents
     from bnnbench.measurements import Measurement
@@ -41,7 +42,8 @@ class Binarizer(Protocol):
     """What the network computes with, and which gradient the latent is given.
 
     The same protocol serves weights (through :class:`bnnbench.latents.Latents`) and activations
-    (through :class:`bnnbench.layers.BinaryActivation`).
+    (through :class:`bnnbench.layers.BinaryActivation`, which also takes a module that learns). One
+    that wants to know what moves its latents is :class:`Informed` too.
     """
 
     def forward(self, latent: Tensor) -> Tensor:
@@ -54,6 +56,40 @@ class Binarizer(Protocol):
 
     def inference_modes(self) -> Mapping[str, InferenceMode]:
         """Return the ways to judge the network, by name; ``"binary"`` is always one of them."""
+        ...
+
+
+@runtime_checkable
+class Informed(Protocol):
+    """What a binarizer of weights is that looks at the optimizer which moves its latents.
+
+    ``inform`` is called once on every such binarizer that a phase builds, before it is used. What
+    the optimizer remembers of a latent is ``optimizer.state.get(latent)``: nothing before the first
+    step, and whatever the selected epoch had when that epoch's network is judged. One that is asked
+    for its inference modes outside a phase is never informed.
+    """
+
+    def inform(self, optimizer: Optimizer) -> None:
+        """Hear which optimizer moves the latents; look at it, but leave it as it is."""
+        ...
+
+
+class Closure(Protocol):
+    """What an optimizer of latents is given if its ``step`` requires a closure, as torch's may.
+
+    A call projects the latents as they are now, with fresh chance, lets the network run forward and
+    backward on the step's batch, and leaves at every latent its pseudo-gradient in place of an
+    earlier one. The optimizer calls it at least once, and as often as it likes. Real parameters
+    are then moved by the mean of their gradients, and batch normalization sees every call.
+
+    ``examples`` is the size of the training set. The loss is a mean over the batch: a rule for the
+    sum over all examples multiplies by it.
+    """
+
+    examples: int
+
+    def __call__(self) -> Tensor:
+        """Return the loss, a number without a graph."""
         ...
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from bnnbench.binarization import binarize
+from bnnbench.errors import PluginError
 from bnnbench.schedules import Progress, Scheduled
 
 if TYPE_CHECKING:
@@ -26,15 +27,26 @@ class BinaryConv2d(nn.Conv2d):
 class BinaryActivation(nn.Module):
     """An activation of one bit: ``binarizer.forward`` with ``binarizer.backward`` for gradient.
 
-    A scheduled binarizer is built anew as the whole training goes on, whatever its phases.
+    A scheduled binarizer is built anew as the whole training goes on, whatever its phases. One that
+    is a module is called as it is and differentiated by autograd; its parameters are real
+    parameters of the network, which learn, are selected and handed over with the others.
+
+    Raises:
+        PluginError: a module is scheduled; built anew, it would forget what it has learned.
     """
 
-    def __init__(self, binarizer: Binarizer | Scheduled[Binarizer]) -> None:
+    def __init__(self, binarizer: Binarizer | Scheduled[Binarizer] | nn.Module) -> None:
         super().__init__()
         self.scheduled = binarizer if isinstance(binarizer, Scheduled) else None
         if isinstance(binarizer, Scheduled):
             binarizer = binarizer.build(Progress(0, 1, 0, 1))
-        self.binarizer: Binarizer = binarizer
+        self.learned = isinstance(binarizer, nn.Module)
+        if self.learned and self.scheduled:
+            raise PluginError(
+                "a binarizer that is a module keeps what it learns and cannot be scheduled, got"
+                f" {type(binarizer).__name__}; hand over the module itself"
+            )
+        self.binarizer: Any = binarizer
 
     def follow(self, at: Progress) -> None:
         """Take the binarizer of this progress, where it is scheduled."""
@@ -43,11 +55,12 @@ class BinaryActivation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the binarized activations; same shape as ``x``."""
-        return binarize(x, self.binarizer)
+        activations: Tensor = self.binarizer(x) if self.learned else binarize(x, self.binarizer)
+        return activations
 
     def extra_repr(self) -> str:
-        """Name the binarizer in the printed network."""
-        return repr(self.binarizer)
+        """Name the binarizer in the printed network; a module is printed below."""
+        return "" if self.learned else repr(self.binarizer)
 
 
 def binary_layers(model: nn.Module) -> dict[str, nn.Module]:

@@ -30,14 +30,16 @@ class Selected:
         if self.best and accuracy < self.accuracy:
             return
         self.accuracy, self.at = accuracy, at
+        told = training.stretch.told() if training.stretch else {}
         state = {"model": training.model.state_dict(), "latents": training.latents.state()}
-        self.state = copy.deepcopy(state)
+        self.state = copy.deepcopy(state | {"told": told})
 
     def restore(self, training: Training) -> tuple[Mapping[str, InferenceMode], dict[str, int]]:
         """Bring the network back, and the ways to judge it as they were at the time."""
         stretch = training.stretch_of(self.at["phase"])  # its optimizers may change the latents
         training.model.load_state_dict(self.state["model"])
         training.latents.load(self.state["latents"])
+        stretch.tell(self.state.get("told", {}))
         epoch = self.at["epoch"] - 1
         for activation in training.activations:
             activation.follow(training.at(epoch, stretch.steps - 1))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from bnnbench.interfaces import Informed
 from bnnbench.layers import real_parameters
 from bnnbench.measurements import Measurement
 from bnnbench.schedules import PerLayer, Progress, resolve
@@ -21,13 +22,14 @@ if TYPE_CHECKING:
     from bnnbench.latents import Latents
     from bnnbench.methods import Phase
     from bnnbench.schedules import Scheduled
-    from bnnbench.updates import Way
+    from bnnbench.updates import Gradient, Way
 
 
 class Stretch:
     """A phase under way: its optimizers, its binarizer of the moment, its place in its stage.
 
     The phase begins ``begun`` epochs after its stage, which has ``epochs`` of ``steps`` each.
+    ``total`` are the steps of the whole training, ``examples`` the size of the training set.
     """
 
     def __init__(
@@ -41,19 +43,27 @@ class Stretch:
         steps: int,
         way: Way = "auto",
         total: int = 0,
+        examples: int = 0,
     ) -> None:
         self.number, self.phase = number, phase
         self.begun, self.epochs, self.steps = begun, epochs, steps
+        self.informs: Optimizer | None = None
         self.binarizer = self.build(self.progress(0, 0))
-        real = [{"params": list(real_parameters(model).values())}]
-        wanted = {"binary": (phase.binary, latents.groups()), "real": (phase.real, real)}
+        real = list(real_parameters(model).values())
+        wanted = {
+            "binary": (phase.binary, latents.groups()),
+            "real": (phase.real, [{"params": real}]),
+        }
         self.optimizers: dict[str, tuple[Scheduled[Optimizer], Optimizer]] = {
             role: (scheduled, scheduled.optimizer(groups, self.now))
             for role, (scheduled, groups) in wanted.items()
             if any(group["params"] for group in groups)
         }
         binary = self.optimizers["binary"][1] if "binary" in self.optimizers else None
-        self.update = update_of(latents, self.binarizer, binary, way, total)
+        self.update = update_of(latents, self.binarizer, binary, way, total, real, examples)
+        if isinstance(self.binarizer, Informed):
+            self.informs = binary
+            self.build(self.now)
 
     def progress(self, epoch: int, step: int) -> Progress:
         """How far the stage has come at a step of an epoch of this phase."""
@@ -62,23 +72,33 @@ class Stretch:
 
     def build(self, at: Progress) -> Binarizer:
         """Return the binarizer of this moment, and remember both."""
-        self.now, self.binarizer = at, self.phase.binarizer.build(at)
+        self.now, self.binarizer = at, self._built(at)
         return self.binarizer
+
+    def _built(self, at: Progress) -> Binarizer:
+        binarizer: Any = self.phase.binarizer.build(at)
+        if self.informs is not None:
+            binarizer.inform(self.informs)
+        return binarizer  # type: ignore[no-any-return]
 
     def project(self) -> None:
         """1. w_b <- binarize(w)."""
         self.update.project(self.binarizer)
 
-    def step(self, following: Progress | None) -> None:
-        """2. dL/dw and 3. w <- update(w, dL/dw); ``following``: the next step, if of this epoch."""
+    def step(self, gradient: Gradient, following: Progress | None) -> Tensor:
+        """1. and 2. by ``gradient``, then dL/dw and 3. w <- update(w, dL/dw); return the loss.
+
+        ``following`` is the next step, if it is of this epoch.
+        """
         for scheduled, optimizer in self.optimizers.values():
             scheduled.update(optimizer, self.now)
-        after = None if following is None else self.phase.binarizer.build(following)
-        self.update.step(self.binarizer, after)
+        after = None if following is None else self._built(following)
+        loss = self.update.take(gradient, self.binarizer, after)
         if "real" in self.optimizers:
             optimizer = self.optimizers["real"][1]
             optimizer.step()
             optimizer.zero_grad()
+        return loss
 
     @property
     def modes(self) -> Mapping[str, InferenceMode]:
@@ -97,9 +117,16 @@ class Stretch:
     def load(self, state: Mapping[str, Any]) -> None:
         """Let the optimizers remember it."""
         for role, (_, optimizer) in self.optimizers.items():
-            optimizer.load_state_dict(state[role])
-            for parameter, remembered in optimizer.state.items():
-                remembered.update(_laid_like(parameter, remembered))
+            _recall(optimizer, state[role])
+
+    def told(self) -> dict[str, Any]:
+        """What the ways to judge the network depend on beside the latents, for :meth:`tell`."""
+        return {} if self.informs is None else self.informs.state_dict()
+
+    def tell(self, told: Mapping[str, Any]) -> None:
+        """Let an informed binarizer see the optimizer as it was."""
+        if self.informs is not None:
+            _recall(self.informs, told)
 
     def hyperparameters(self) -> list[Measurement]:
         """The scheduled hyperparameters as they stood at the end of the epoch."""
@@ -114,6 +141,13 @@ class Stretch:
             for name, value in scheduled.hyper.items()
             for layer, group in _groups(optimizer, value)
         ]
+
+
+def _recall(optimizer: Optimizer, state: Any) -> None:
+    """Let an optimizer remember what its ``state_dict`` gave."""
+    optimizer.load_state_dict(state)
+    for parameter, remembered in optimizer.state.items():
+        remembered.update(_laid_like(parameter, remembered))
 
 
 def _laid_like(parameter: Tensor, remembered: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:

@@ -10,6 +10,7 @@ import copy
 import itertools
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -197,6 +198,7 @@ class Training:
             max(self.steps, 1),
             self.settings.update,
             self.steps * self.settings.epochs,
+            len(self.examples),
         )
 
     def _for_reestimation(self) -> list[Tensor]:
@@ -245,7 +247,7 @@ class Training:
 
     def _steps(self, stretch: Stretch) -> Tensor:
         """One epoch of Algorithm 1 of BinaryConnect, for any method; the mean loss."""
-        latents, loss = self.latents, self.loss
+        latents = self.latents
         total_loss = torch.zeros((), device=self.settings.device)
         self.model.train()
         epoch = self.epoch - self.spans[stretch.number][0]
@@ -253,18 +255,26 @@ class Training:
             stretch.build(stretch.progress(epoch, step))
             for activation in self.activations:
                 activation.follow(self.at(self.epoch, step))
-            stretch.project()  # 1. w_b <- binarize(w)
-            value = loss(self._outputs(inputs), inputs, targets)
-            value.backward()  # 2. dL/dw_b
+            gradient = partial(self._gradient, stretch, inputs, targets)  # 1. and 2.
             last = step + 1 == self.steps
-            stretch.step(None if last else stretch.progress(epoch, step + 1))  # 3. w <- update(w)
-            total_loss += value.detach()
+            following = None if last else stretch.progress(epoch, step + 1)
+            total_loss += stretch.step(gradient, following)  # 3. w <- update(w)
             self.clock.enter(buckets.PROBES)
             for probe in self.probes:
                 probe.step(latents)
             latents.flips.clear()
             self.clock.enter(buckets.TRAIN)
         return total_loss / max(self.steps, 1)
+
+    def _gradient(self, stretch: Stretch, inputs: Tensor, targets: Tensor) -> Tensor:
+        """The loss of a batch; its gradient is left at the weights that the network computes with.
+
+        Most optimizers want it once in a step, some as often as they like.
+        """
+        stretch.project()  # 1. w_b <- binarize(w)
+        value = self.loss(self._outputs(inputs), inputs, targets)
+        value.backward()  # 2. dL/dw_b
+        return value.detach()
 
     def _outputs(self, inputs: Tensor) -> Tensor:
         """The network's outputs, in the precision and the memory order of the settings."""

@@ -110,17 +110,19 @@ def test_missing_and_damaged_weights_are_one_line(tmp_path):
 
 
 def test_a_state_that_does_not_fit_is_no_state(tmp_path, monkeypatch):
-    """Damaged, of another torch, or none at all: the run begins anew."""
+    """Damaged, of another torch, or none at all: the run begins anew, and the first two say so."""
     kept = Checkpoints(tmp_path)
     assert kept.training(RUN) is None
     kept.save_training(RUN, STATE)
     assert equal(STATE, kept.training(RUN))
     assert kept.training(OTHER) is None
     with monkeypatch.context() as other:
-        other.setattr(torch, "__version__", "1.0")
-        assert kept.training(RUN) is None
+        other.setattr(torch, "__version__", "9.0.0")
+        with pytest.warns(UserWarning, match=r"of torch 2\..*, this is 9.0.0; the run begins anew"):
+            assert kept.training(RUN) is None
     (tmp_path / f"{RUN.key}.training.safetensors").write_bytes(b"cut")
-    assert kept.training(RUN) is None
+    with pytest.warns(UserWarning, match=r"is damaged \(.*\); the run begins anew"):
+        assert kept.training(RUN) is None
 
 
 def test_a_write_that_is_broken_off_changes_nothing(tmp_path, monkeypatch):

@@ -23,6 +23,7 @@ _COMMANDS = {
     "time": ("bnnbench.cli.time:command", "Time the methods of a study against each other."),
     "plugins": ("bnnbench.cli.plugins:group", "List plugins and explain what they offer."),
     "data": ("bnnbench.cli.data:group", "List and fetch data sets."),
+    "db": ("bnnbench.cli.db:group", "Upgrade, copy and check a database."),
     "completion": ("bnnbench.cli.completion:command", "Let the shell complete names."),
     "architectures": (
         "bnnbench.cli.architectures:group",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bnnbench.cli.completion import methods
+from bnnbench.passwords import masked as masked
+from bnnbench.passwords import masked_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,24 +89,15 @@ def methods_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
-def masked(text: str) -> str:
-    """Return a text without the passwords of the URLs in it.
-
-    >>> masked("--storage postgresql://me:secret@host/db")
-    '--storage postgresql://me:***@host/db'
-    """
-    return re.sub(r"(://[^:@/\s]*):[^@/\s]*@", r"\1:***@", text)
-
-
 def again(storage: str) -> str:
     """Return what a command needs to find the same database: nothing, or " --storage URL"."""
     if storage == os.environ.get("BNNBENCH_STORAGE", DEFAULT_STORAGE):
         return ""
-    return f" --storage {shlex.quote(masked(storage))}"
+    return f" --storage {shlex.quote(masked_url(storage))}"
 
 
 def open_store(url: str, *, create: bool = False) -> Store:
-    """Return the store at a URL."""
+    """Return the store at a URL; what is done to bring it up to date is said."""
     from bnnbench.store import Store
 
-    return Store(url, create=create)
+    return Store(url, create=create, told=lambda text: click.echo(text, err=True))

@@ -123,7 +123,9 @@ def _content(file: BinaryIO, tag: bytes, path: Path) -> Content:
 
 def _array(content: Content) -> Array:
     flags = content.part(UINT32)
-    shape = tuple(np.frombuffer(content.part(INT32), "<i4").tolist())
+    sizes = content.part(INT32)
+    content.check(len(sizes) % 4 == 0, f"it has dimensions of {len(sizes)} bytes, not of 4 each")
+    shape = tuple(np.frombuffer(sizes, "<i4").tolist())
     name = content.part(INT8).decode("latin-1")
     kind, size = content.tag()
     plain = len(flags) == 8 and flags[0] in NUMBERS and not flags[1] & COMPLEX and kind in VALUES

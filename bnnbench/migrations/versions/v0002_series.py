@@ -15,6 +15,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
+from bnnbench.backup import Progress, quiet
+
 revision = "0002"
 down_revision = "0001"
 
@@ -44,7 +46,11 @@ def upgrade() -> None:
     op.create_index("ix_bnnbench_entries_study_id", "bnnbench_entries", ["study_id"])
     op.drop_index("bnnbench_measurements_metric", "bnnbench_measurements")
     ended = sa.select(runs.c.id).where(runs.c.state.in_(ENDED))
-    for run_id in op.get_bind().execute(ended).scalars().all():
+    found = op.get_bind().execute(ended).scalars().all()
+    config = op.get_context().config
+    progress = Progress("runs bound", config.attributes.get("told", quiet) if config else quiet)
+    for count, run_id in enumerate(found):
+        progress(count, len(found))
         _bind(run_id)
 
 

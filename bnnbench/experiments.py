@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from bnnbench.errors import BnnbenchError, PluginError, UsageError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bnnbench.interfaces import Dataset, Loss, Probe
     from bnnbench.methods import Method
     from bnnbench.pace import Pace
-    from bnnbench.plugins import Plugins
+    from bnnbench.plugins import Component, Plugins
     from bnnbench.runs import Part, Run
     from bnnbench.spaces import Hyperparameter
     from bnnbench.training import Training
@@ -82,14 +82,28 @@ class Workbench:
 
     def versions(self, used: Iterable[tuple[str, str]]) -> dict[str, str]:
         """Return the distributions that some (kind, name) come from, and their versions."""
+        plugins = [component.plugin for component in self._components(used)]
+        return {plugin.distribution: plugin.version for plugin in plugins}
+
+    def levels(self, run: Run) -> dict[str, str]:
+        """Return how far each component of a run came when it was last checked here."""
+        from bnnbench.conformance import known_levels
+
+        parts = {"datasets": run.dataset, "architectures": run.architecture}
+        parts |= {"losses": run.loss, "methods": run.method}
+        probes = [p if isinstance(p, str) else p.name for p in run.probes]
+        used = [(kind, part.name) for kind, part in parts.items()]
+        return known_levels(self._components([*used, *(("probes", name) for name in probes)]))
+
+    def _components(self, used: Iterable[tuple[str, str]]) -> list[Component]:
+        """The components of some (kind, name), both halves of a method that is crossed."""
         plain: list[tuple[str, str]] = []
         for kind, name in used:
             if kind == "methods" and CROSS in name:
                 plain += zip(("binarizers", "optimizers"), name.split(CROSS, 1), strict=True)
             else:
                 plain.append((kind, name))
-        plugins = [self.plugins.component(kind, name).plugin for kind, name in plain]
-        return {plugin.distribution: plugin.version for plugin in plugins}
+        return [self.plugins.component(kind, name) for kind, name in plain]
 
     def build(self, kind: str, part: Part, **given: Any) -> Any:
         """Return the component that a part of a run describes.
@@ -195,6 +209,7 @@ class Workbench:
             [self.probe(given) for given in run.probes],
             self.device,
             pace.channels_last,
+            self.levels(run),
         )
 
     def check(self, run: Run, start: Run | None = None, teacher: Run | None = None) -> None:
@@ -259,6 +274,7 @@ class Experiment:
     probes: list[Probe]
     device: str
     channels_last: bool = False
+    levels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -274,6 +290,7 @@ class Experiment:
             "splits": {name: getattr(self.data, name).fingerprint() for name in _SPLITS},
             "phases": phases(self.method, self.run.epochs),
             "roles": roles(self.network),
+            "levels": dict(self.levels),
         }
 
     @property

@@ -109,7 +109,9 @@ def facts(results: Results) -> dict[str, Any]:
         "ranks": comparisons.ranks_table(found),
         "ranks_said": comparisons.ranks_said(found),
         "reference": study.reference,
-        "hyperparameters": tables.noted(tables.hyperparameters_table(rows), results.notes),
+        "hyperparameters": tables.noted(
+            tables.hyperparameters_table(rows, tables.levels(results)), results.notes
+        ),
         "coverage": tables.noted(tables.coverage_table(results), results.notes),
         "buckets": tables.noted(records.buckets_table(results), results.notes),
         "roles": records.roles(results),

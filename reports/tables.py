@@ -8,7 +8,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bnnbench.cli.comparisons import between, budget
+from bnnbench.conformance import UNCHECKED
 from bnnbench.metrics import OTHERS, accuracy_of
+from bnnbench.plugins import singular
 from bnnbench.store import CONFIRM, DIVERGED, DONE, ENDED, FAILED, PRUNED, TUNE
 from bnnbench_reports.thinning import REASONS
 
@@ -19,7 +21,9 @@ if TYPE_CHECKING:
     from bnnbench.results import Results, Row, Spread
     from bnnbench.store import Entry
     from bnnbench.studies import Published
+    from bnnbench_reports.readings import Cell
 
+MOVERS = ("methods/", "binarizers/", "optimizers/")  #: the components that a method is made of
 NONE = "–"  #: what a cell shows where there is no number
 SPACE = "\u00a0"  #: where a line must not break
 
@@ -167,8 +171,11 @@ def published(figure: Published) -> str:
     return f"{value} (n = {figure.n})" if figure.n is not None else value
 
 
-def hyperparameters_table(rows: Sequence[Row]) -> Table:
-    """Return the hyperparameters of the confirming runs, the tuned ones by themselves."""
+def hyperparameters_table(rows: Sequence[Row], levels: Mapping[Cell, str] | None = None) -> Table:
+    """Return the hyperparameters of the confirming runs, the tuned ones by themselves.
+
+    With ``levels``, see :func:`levels`, there is how far each method came when it was checked.
+    """
     judged = [row for row in rows if row.judged and row.done]
     lines = [
         (
@@ -177,11 +184,39 @@ def hyperparameters_table(rows: Sequence[Row]) -> Table:
             _values(row, row.tuned) or "none",
             _values(row, sorted(set(row.hyperparameters) - set(row.tuned))) or "none",
             ", ".join(row.builds_on) or NONE,
+            *([levels.get((row.task, row.method), UNCHECKED)] if levels is not None else []),
         )
         for row in judged
     ]
     columns = ("task", "method", "tuned on validation", "fixed or by default", "builds on")
-    return Table(columns, lines)
+    return Table((*columns, *(["checks"] if levels is not None else [])), lines)
+
+
+def levels(results: Results) -> dict[Cell, str]:
+    """Return how far the method of each task came in its checks, as its runs have it.
+
+    Of a binarizer and an optimizer that are crossed, each is named where they differ.
+    """
+    found: dict[Cell, dict[str, None]] = {}
+    for entry in results.confirmed():
+        known = {
+            kind_name.partition("/")[0]: level
+            for kind_name, level in entry.facts.get("levels", {}).items()
+            if kind_name.startswith(MOVERS)
+        }
+        found.setdefault((entry.task, entry.method), {})[level_of(known)] = None
+    return {cell: " / ".join(told) for cell, told in found.items()}
+
+
+def level_of(known: Mapping[str, str]) -> str:
+    """Return the level of a method, or those of a binarizer and an optimizer.
+
+    >>> level_of({"binarizers": "conforms", "optimizers": "works"}), level_of({})
+    ('binarizer conforms, optimizer works', 'not checked')
+    """
+    if len(set(known.values())) < 2:
+        return next(iter(known.values()), UNCHECKED)
+    return ", ".join(f"{singular(kind)} {level}" for kind, level in known.items())
 
 
 def _values(row: Row, names: Iterable[str]) -> str:

@@ -397,7 +397,8 @@ def _path(location: tuple[str | int, ...]) -> str:
     for part in location:
         if re.search(r"[\[(]|^Range$", str(part)):  # pydantic's name of a union's member
             continue
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+        name = str(part) if str(part).isprintable() else repr(part)  # an error is one line
+        path += f"[{part}]" if isinstance(part, int) else f".{name}" if path else name
     return path
 
 

@@ -192,6 +192,15 @@ def test_values_of_studies(workbench, values):
     is_a_study(outcome(lambda: parse_study(values, "x"), UsageError), workbench)
 
 
+@pytest.mark.parametrize("key", ["\n", "a\rb", "\x1b[2J"])
+def test_key_that_cannot_be_printed(key):
+    """Such a key is shown escaped: an error is one line, and moves no cursor."""
+    with pytest.raises(UsageError) as error:
+        parse_study({**VALUES, key: 1}, "x")
+
+    assert str(error.value).isprintable()
+
+
 @fuzzed
 @given(name=st.one_of(st.text(), st.sampled_from(WORDS), st.from_regex(r"[\w./-]{1,9}\n?")))
 def test_names_of_studies(name):

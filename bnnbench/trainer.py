@@ -152,7 +152,7 @@ class Trainer:
             state, message = DIVERGED, str(diverged)
         except _PrunedError:
             state = PRUNED
-        except StoreError:  # not the run's fault: it is taken up again
+        except (StoreError, BrokenPipeError):  # not the run's fault: it is taken up again
             with suppress(StoreError, LostLeaseError):
                 self.store.end_run(entry.run_id, PENDING, claim=claim)
             raise

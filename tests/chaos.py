@@ -48,6 +48,7 @@ method = "bmd"
 method = "relaxed"
 """
 BLOWS = [signal.SIGKILL] * 4 + [signal.SIGTERM] * 2 + [signal.SIGSTOP]
+WHAT = ("runs", "measurements", "trials")
 PATIENCE = 4.0  #: seconds until a worker that is stopped is passed over
 
 
@@ -70,8 +71,10 @@ class Storm:
 
     def calm(self) -> None:
         """Let the study come to its end."""
-        while self._ended() != 0:
+        if self._ended() != 0:
             self.supervisor = self._started()
+            code = self._ended()
+            assert code == 0, (self.folder / "log.txt").read_text()[-2000:]
 
     def _strike(self) -> None:
         blow = self.chance.choice(BLOWS)
@@ -161,32 +164,33 @@ def read(url: str) -> tuple[Any, ...]:
         store.engine.dispose()
 
 
+def undisturbed(epochs: int, seeds: int) -> tuple[Any, ...]:
+    """What the study holds when nothing falls."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "quiet"
+        url = made(folder, "", epochs, seeds)
+        assert started(folder, "study", "run", "s", "--workers", "2").wait() == 0
+        return read(url)
+
+
 def weather(
-    seconds: float,
-    storage: str = "",
-    *,
-    workers: int = 4,
-    epochs: int = 60,
-    seeds: int = 2,
-    seed: int = 0,
+    seconds: float, wanted: tuple[Any, ...], storage: str = "", *, workers: int, **study: int
 ) -> Counter[str]:
-    """Run the study twice, the second time in a storm; return what fell.
+    """Run the study in a storm and compare it with what is wanted; return what fell.
 
     Raises:
         AssertionError: the two differ.
     """
+    seed = study.pop("seed")
     with tempfile.TemporaryDirectory() as place:
-        quiet, wild = Path(place) / "quiet", Path(place) / "wild"
-        wanted = made(quiet, "", epochs, seeds)
-        assert started(quiet, "study", "run", "s", "--workers", "2").wait() == 0
-        url = made(wild, storage, epochs, seeds)
-        storm = Storm(wild, workers, random.Random(seed))
+        folder = Path(place) / "wild"
+        url = made(folder, storage, **study)
+        storm = Storm(folder, workers, random.Random(seed))
         storm.rage(seconds)
         storm.calm()
-        found, expected = read(url), read(wanted)
-        assert expected[0] == found[0], "other runs, or in other states"
-        assert expected[1] == found[1], "other measurements"
-        assert expected[2] == found[2], "other trials"
+        found = read(url)
+        for what, expected, here in zip(WHAT, wanted, found, strict=True):
+            assert expected == here, f"other {what}"
         return storm.fallen
 
 
@@ -201,14 +205,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     given = parser.parse_args()
     print(f"seed {given.seed}", flush=True)
-    fallen = weather(
-        given.seconds,
-        given.storage,
-        workers=given.workers,
-        epochs=given.epochs,
-        seeds=given.seeds,
-        seed=given.seed,
-    )
+    study = {"epochs": given.epochs, "seeds": given.seeds}
+    wanted = undisturbed(**study)
+    more = {"workers": given.workers, "seed": given.seed, **study}
+    fallen = weather(given.seconds, wanted, given.storage, **more)
     for what, count in sorted(fallen.items()):
         print(f"{count:5d} {what}")
     print("nothing lost, nothing doubled, every bit the same")

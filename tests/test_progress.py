@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
+import sys
 from itertools import pairwise
 
 import pytest
 
 from bnnbench.cli import progress
-from bnnbench.cli.progress import LiveProgress, PlainProgress
+from bnnbench.cli.progress import LiveProgress, PlainProgress, WorkerProgress
 from bnnbench.entries import Entry
 from bnnbench.measurements import Measurement
 from bnnbench.needs import Need
@@ -117,3 +119,36 @@ def test_the_bar_grows_with_them(clock, capsys):
 
         assert (3, 3) == (runs.completed, runs.total)
     assert "[3/3]" in capsys.readouterr().out
+
+
+class Closed:
+    """A standard output that nobody reads any more."""
+
+    def write(self, text):
+        raise BrokenPipeError
+
+    def flush(self):
+        raise BrokenPipeError
+
+
+def test_a_worker_without_a_supervisor_says_nothing(monkeypatch):
+    """Once its output is closed a worker trains on in silence, until it is stopped."""
+    worker = WorkerProgress()
+    monkeypatch.setattr(sys, "stdout", Closed())
+
+    worker.tell(line="one")
+    worker.say("two")
+
+    assert not worker.heard
+    sys.stdout.close()
+
+
+def test_what_a_worker_tells(capsys):
+    """A line of JSON each, with the epochs since the last."""
+    worker = WorkerProgress()
+    worker.unsaid = 3
+    worker.tell(line="one")
+    worker.tell(skipped=2)
+
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [{"epochs": 3, "line": "one"}, {"epochs": 0, "skipped": 2}] == told

@@ -257,6 +257,20 @@ def test_database_that_fails_is_not_the_run_that_failed(store, tiny, workbench, 
     assert {"done"} == {entry.state for entry in store.entries("s")}
 
 
+def closed(*_):
+    raise BrokenPipeError
+
+
+def test_who_watches_and_goes_is_not_the_run_that_failed(store, tiny, workbench):
+    """`study run s | head` ends the command where it stands; the run is taken up by the next."""
+    store.create_study("s", tiny, "cmd", "0")
+    gone = SimpleNamespace(**{**vars(SILENT), "epoch_ended": closed})
+    with pytest.raises(BrokenPipeError):
+        StudyRunner(store, "s", workbench, gone).run()
+
+    assert ["pending"] == [entry.state for entry in store.entries("s")]
+
+
 def test_failed_runs_are_tried_again_when_asked(store, workbench, monkeypatch):
     """A bug that is mended needs no new study; without being asked nothing is tried again."""
     from bnnbench_plugins.bop import Bop

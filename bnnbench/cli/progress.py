@@ -187,7 +187,7 @@ class WorkerProgress(PlainProgress):
 
     OFTEN = 0.25  #: seconds between two words about epochs
 
-    unsaid = 0
+    unsaid, heard = 0, True
 
     @contextmanager
     def watching(self, name: str, needs: Sequence[Need]) -> Iterator[None]:
@@ -222,8 +222,16 @@ class WorkerProgress(PlainProgress):
         self.tell(line=line)
 
     def tell(self, **event: object) -> None:
-        """Print what is told, and the epochs since the last word."""
-        print(json.dumps({"epochs": self.unsaid, **event}), flush=True)
+        """Print what is told, and the epochs since the last word.
+
+        Where nobody listens any more nothing is told: the worker is about to be stopped.
+        """
+        if self.heard:
+            try:
+                print(json.dumps({"epochs": self.unsaid, **event}), flush=True)
+            except BrokenPipeError:
+                self.heard = False
+                sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
         self.unsaid = 0
 
 

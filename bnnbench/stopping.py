@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -57,4 +57,5 @@ class Stop:
         self.insisted, self.asked = self.asked, True
         if self.insisted or not self._patient:
             raise KeyboardInterrupt
-        self._told()
+        with suppress(OSError):  # nobody may be there to be told
+            self._told()

@@ -139,7 +139,7 @@ class Plan:
 
     def _joins(self, node: Any) -> bool:
         """Whether a node closes up an image of bits for binary layers alone."""
-        if node.op != "flatten" or self._kind(node) != BITS:
+        if node.op != "flatten" or self._kind(node) != BITS or not self.fused:
             return False
         users = [n for n in self.nodes if node.name in n.inputs]
         is_image = len(self.results[node.inputs[0]].shape) == 3

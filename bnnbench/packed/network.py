@@ -104,23 +104,11 @@ class PackedNetwork:
         return table.expand(len(raw), -1, -1).gather(2, places).view(raw.shape)
 
     def size(self) -> dict[str, int]:
-        """Return the bytes of the file's tensors by kind, and of the same network in float32.
-
-        ``fp32`` counts four bytes for each binary weight too, and what is real as it is; a
-        threshold stands for a normalization of four numbers a channel.
-        """
-        found = Counter({"binary": 0, "thresholds": 0, "real": 0, "fp32": 0})
+        """Return the bytes of the weights of each kind, and of the trained network in float32."""
+        found = Counter({"binary": 0, "thresholds": 0, "real": 0})
         for node, row in zip(self.description.nodes, self.rows(), strict=True):
-            if node.op in BINARY:
-                found["binary"] += row.bytes
-                found["fp32"] += 4 * row.binary
-            elif node.op == "threshold":
-                found["thresholds"] += row.bytes
-                found["fp32"] += 4 * 4 * node.channels
-            else:
-                found["real"] += row.bytes
-                found["fp32"] += row.bytes
-        return dict(found)
+            found[_kind(node)] += row.bytes
+        return {**found, "float32": self.description.float32}
 
     def rows(self) -> list[Row]:
         """Return a row for each node, in order."""
@@ -135,6 +123,13 @@ class PackedNetwork:
         reals = sum(array.size for array in arrays) if not binary else 0
         size = sum(array.nbytes for array in arrays)
         return Row(node.name, node.op, result.kind, result.shape, binary, reals, size)
+
+
+def _kind(node: Any) -> str:
+    """What kind of weights a node has."""
+    if node.op in BINARY:
+        return "binary"
+    return "thresholds" if node.op == "threshold" else "real"
 
 
 def load(path: str | Path) -> PackedNetwork:

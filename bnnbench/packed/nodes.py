@@ -19,7 +19,7 @@ features where there is no image, are dimension 1.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
@@ -315,7 +315,12 @@ class Preprocessing(_Plain):
 
 
 class Provenance(_Plain):
-    """Where a packed network comes from; accuracies are those of the test split, in percent."""
+    """Where a packed network comes from; accuracies are of the test split, in percent.
+
+    ``run`` is the run's description as :mod:`bnnbench.runs` writes it, ``key`` its content key.
+    The network is that of ``mode``; ``judged`` is the mode that the method is judged by. An
+    accuracy is None where the run has not seen the test split.
+    """
 
     study: str
     task: str
@@ -324,22 +329,23 @@ class Provenance(_Plain):
     run: str
     key: str
     mode: str
-    published_mode: str
-    split: str
-    accuracy: FiniteFloat
-    published_accuracy: FiniteFloat
+    accuracy: FiniteFloat | None
+    judged: str
+    judged_accuracy: FiniteFloat | None
     versions: dict[str, str]
 
 
 class Description(_Plain):
     """All that a file says beside its tensors.
 
-    ``run`` in the provenance is the run's description as :mod:`bnnbench.runs` writes it.
+    ``float32`` are the bytes of the trained network, all its numbers in float32: weights, biases
+    and running statistics.
     """
 
     shape: Annotated[tuple[Count, ...], Field(min_length=1, max_length=3)]
     classes: Count
     nodes: Annotated[tuple[Node, ...], Field(min_length=1, max_length=10_000)]
+    float32: Annotated[int, Field(ge=0)]
     preprocessing: Preprocessing
     provenance: Provenance | None = None
 
@@ -350,8 +356,3 @@ class Description(_Plain):
             found["preprocessing.table"] = Part("F32", (self.shape[0], 256))
         return found
 
-
-def plain(node: Any) -> dict[str, Any]:
-    """Return a node as JSON has it."""
-    told: dict[str, Any] = node.model_dump(mode="json")
-    return told

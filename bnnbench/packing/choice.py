@@ -65,8 +65,3 @@ def _widest(views: Mapping[str, Tensor]) -> tuple[str, int]:
 def _told(bits: int) -> str:
     return "real weights" if bits == 32 else f"{bits} bits"
 
-
-def start(method: Method, latents: Latents) -> None:
-    """Let latents be what a fresh network of the method has, for a look at its binary mode."""
-    with RandomState(0).in_force(), torch.no_grad():
-        latents.become(method.initialize)

@@ -21,15 +21,18 @@ from bnnbench.packing.lowering import lowered
 from bnnbench.packing.parity import LOOKED_AT, Compared, compared, integers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
-    from torch import nn
+    from torch import Tensor, nn
 
     from bnnbench.checkpoints import Weights
     from bnnbench.interfaces import Dataset
     from bnnbench.packed.nodes import Provenance
     from bnnbench.packing.lowering import Draft
+
+    Answer = Callable[[Tensor], Tensor]  #: from inputs to outputs
+    Form = Callable[[Path, Description, dict[str, NDArray[Any]]], Answer]
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,11 @@ def placed(weights: Weights, network: nn.Module) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
+def bytes_in_float32(network: nn.Module) -> int:
+    """Return the bytes of all weights, biases and running statistics in float32."""
+    return sum(4 * t.numel() for t in network.state_dict().values() if t.is_floating_point())
+
+
 def described(
     network: nn.Module, data: Dataset, said: str, provenance: Provenance | None
 ) -> tuple[Draft, Description, dict[str, NDArray[Any]]]:
@@ -71,6 +79,7 @@ def described(
         shape=data.shape,
         classes=data.classes,
         nodes=tuple(draft.nodes.values()),
+        float32=bytes_in_float32(network),
         preprocessing=preprocessing,
         provenance=provenance,
     )
@@ -86,12 +95,21 @@ def _preprocessing(data: Dataset, said: str) -> tuple[Preprocessing, dict[str, N
     return Preprocessing(kind="bytes", said=said), {"preprocessing.table": numbers}
 
 
+def as_safetensors(
+    path: Path, description: Description, tensors: dict[str, NDArray[Any]]
+) -> Answer:
+    """Write a packed network's own file; return what reads it."""
+    write(path, description, tensors)
+    return load(path)
+
+
 def export(
     network: nn.Module,
     data: Dataset,
     path: Path,
     said: str = "",
     provenance: Provenance | None = None,
+    form: Form = as_safetensors,
 ) -> Exported:
     """Write a network with binary weights as a packed file, if that is the same network.
 
@@ -102,17 +120,17 @@ def export(
         data: on whose test split the two are compared.
         path: where to; what is there is replaced.
         said: what the data set calls its preprocessing.
-        provenance: where the network comes from; its accuracy is filled in.
+        provenance: where the network comes from.
+        form: writes the file, and returns what answers from it.
 
     Raises:
-        UsageError: something cannot be packed.
+        UsageError: something cannot be packed, or the file cannot be written.
         ParityError: the packed network is another.
     """
     draft, description, tensors = described(network, data, said, provenance)
+    packed = PackedNetwork(description, tensors)
     with beside(path) as part:
-        write(part, description, tensors)
-        packed = load(part)
-        found = compared(network, packed, data.test, data.task)
+        found = compared(network, form(part, description, tensors), data.test, data.task)
         found.check()
         inputs, _ = next(data.test.batches(min(LOOKED_AT, len(data.test))))
         layers, count = integers(network, packed, draft.layers, inputs)

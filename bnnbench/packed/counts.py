@@ -21,18 +21,25 @@ from numba.extending import intrinsic
 
 from bnnbench.packed.vectors import I32, I64, load, njit, pointer, scaled, store, vector
 
-LANES = 32  #: outputs of a block
+BLOCK = 32  #: outputs of a block
 WIDE = 16  #: outputs whose counts are held in registers together
+SLAB = 512  #: words that are taken together
 COUNT = np.int32
+WORD = np.uint64  #: how the passes read rows of inputs
+
+
+def steps(words: int) -> int:
+    """Return how many steps a row of so many words takes: one each."""
+    return words
 
 
 def arranged(weight: Any) -> Any:
     """Return weights (outputs, words) as this module's passes read them."""
     outputs, words = weight.shape
-    blocks = -(-outputs // LANES)
-    rows = np.zeros((blocks * LANES, words), np.uint64)
+    blocks = -(-outputs // BLOCK)
+    rows = np.zeros((blocks * BLOCK, words), np.uint64)
     rows[:outputs] = weight
-    return np.ascontiguousarray(rows.reshape(blocks, LANES, words).transpose(0, 2, 1))
+    return np.ascontiguousarray(rows.reshape(blocks, BLOCK, words).transpose(0, 2, 1))
 
 
 @functools.cache
@@ -42,22 +49,22 @@ def parts(pairs: int) -> tuple[Any, Any]:
     together = min(4, rows)
 
     @njit
-    def spread(x, first, words):
-        """The words of rows from ``first`` on, side by side; rows beyond the last are all -1."""
-        found = np.zeros((rows // together, words, together), np.uint64)
+    def spread(x, first, begin, end):
+        """Words ``begin`` to ``end`` of rows from ``first`` on, side by side; beyond them 0."""
+        found = np.zeros((rows // together, end - begin, together), np.uint64)
         for r in range(min(rows, x.shape[0] - first)):
-            for i in range(words):
-                found[r // together, i, r % together] = x[first + r, i]
+            for i in range(begin, end):
+                found[r // together, i - begin, r % together] = x[first + r, i]
         return found
 
     @njit
-    def count(found, weight, block, counts):
-        """Write for each row and output of a block how many products are -1."""
-        words = weight.shape[1]
+    def count(found, begin, weight, block, counts):
+        """Add for each row and output of a block how many products are -1, in these words."""
+        words = found.shape[1]
         for group in range(rows // together):
-            for lane in range(0, LANES, WIDE):
-                start = block * words * LANES + lane
-                place = group * together * LANES + lane
+            for lane in range(0, BLOCK, WIDE):
+                start = (block * weight.shape[1] + begin) * BLOCK + lane
+                place = group * together * BLOCK + lane
                 tile(found, group * words * together, weight, start, words, counts, place)
 
     return spread, count
@@ -88,14 +95,15 @@ def _generate(rows: int, context: Any, builder: Any, signature: Any, arguments: 
     kind = ir.FunctionType(wide, [wide])
     popcount = cgutils.get_or_insert_function(builder.module, kind, f"llvm.ctpop.v{WIDE}i64")
     with cgutils.for_range(builder, arguments[4]) as word:
-        w = load(builder, weight, scaled(builder, word.index, LANES * 8), wide, 8)
+        w = load(builder, weight, scaled(builder, word.index, BLOCK * 8), wide, 8)
         for r, place in enumerate(sums):
             at = builder.add(scaled(builder, word.index, rows * 8), ir.Constant(I64, 8 * r))
             bits = builder.xor(_everywhere(builder, load(builder, x, at, I64, 8)), w)
             builder.store(builder.add(builder.load(place), builder.call(popcount, [bits])), place)
     for r, place in enumerate(sums):
-        narrow = builder.trunc(builder.load(place), vector(I32, WIDE))
-        store(builder, narrow, counts, ir.Constant(I64, r * LANES * 4), 4)
+        narrow, at = builder.trunc(builder.load(place), vector(I32, WIDE)), r * BLOCK * 4
+        before = load(builder, counts, ir.Constant(I64, at), narrow.type, 4)
+        store(builder, builder.add(before, narrow), counts, ir.Constant(I64, at), 4)
     return context.get_dummy_value()
 
 

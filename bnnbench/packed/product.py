@@ -25,7 +25,7 @@ from numba import prange
 from numpy.typing import NDArray
 
 from bnnbench.packed import counts, tables, vectors
-from bnnbench.packed.bits import Words, words
+from bnnbench.packed.bits import Words, pack, words
 from bnnbench.threads import follow_torch_threads
 
 Pass = Literal["tables", "counts", "plain"]
@@ -90,39 +90,46 @@ class Weights:
         """Return the memory that they take while they are used, in bytes."""
         return int(self.arranged.nbytes)
 
+    def limits(self, values: Kinds) -> Kinds:
+        """Return ``base`` or ``most`` (kinds, outputs), arranged likewise."""
+        wide = np.full((len(values), -(-self.outputs // BLOCK) * BLOCK), -1, np.int32)
+        wide[:, : self.outputs] = values
+        return wide
+
     def sums(self, x: Words, base: Kinds, rows: Rows = ALIKE) -> NDArray[np.int32]:
-        """Return the sums of products (n, outputs); ``base`` is (kinds, outputs)."""
+        """Return the sums of products (n, outputs); ``base`` is made by :meth:`limits`."""
         found = np.empty((len(x), self.outputs), np.int32)
-        self._run(x, base, rows, found, np.empty((0, 0), np.uint32), packed=False)
+        self._run(x, base, rows, found, NO_SIGNS, packed=False)
         return found
 
     def signs(self, x: Words, most: Kinds, rows: Rows = ALIKE) -> Words:
-        """Return as words (n, words(outputs)) where counts are at most ``most`` (kinds, outputs).
+        """Return as words (n, words(outputs)) where counts are at most ``most``.
 
-        A count is never below 0, so that most = -1 is never true.
+        A count is never below 0, so that most = -1 is never true; see :meth:`limits`.
         """
         found = np.zeros((len(x), words(self.outputs)), np.uint64)
-        halves = found.view(np.uint32) if self.by != "plain" else found
-        self._run(x, most, rows, np.empty((0, 0), np.int32), halves, packed=True)
+        self._run(x, most, rows, NO_SUMS, found.view(np.uint32), packed=True)
         return found
 
     def _run(
         self, x: Words, limits: Kinds, rows: Rows, sums: Any, signs: Any, *, packed: bool
     ) -> None:
-        x = np.ascontiguousarray(x)
         if self.by == "plain":
-            _plain(self.arranged, x, limits, rows, sums, signs, packed=packed)
+            _plain(self, x, limits, rows, sums, signs, packed=packed)
             return
-        blocks = len(self.arranged)
-        wide = np.full((len(limits), blocks * BLOCK), -1, np.int32)
-        wide[:, : self.outputs] = limits
-        work = len(x) * self.outputs * self.length
-        threads = follow_torch_threads() if work > WORTH else 1
-        pairs = 1 if len(x) <= SMALL else 4
+        blocks, pairs = len(self.arranged), 1 if len(x) <= SMALL else 4
+        threads = 1
+        if len(x) * self.outputs * self.length > WORTH:
+            threads = follow_torch_threads()
         groups = -(-len(x) // (2 * pairs))
         parts = 1 if threads == 1 else min(blocks, max(1, 4 * threads // max(groups, 1)))
-        kernel = compiled(self.by, pairs, parallel=threads > 1)
-        kernel(x, self.arranged, wide, rows.kinds, rows.start, parts, packed, sums, signs)
+        carrier = tables.WORD if self.by == "tables" else counts.WORD
+        compiled(self.by, pairs, parallel=threads > 1)(
+            x.view(carrier), self.arranged, limits, rows.kinds, rows.start, parts, packed, sums, signs
+        )
+
+
+NO_SUMS, NO_SIGNS = np.empty((0, 0), np.int32), np.empty((0, 0), np.uint32)
 
 
 @functools.cache
@@ -137,32 +144,46 @@ def compiled(by: Pass, pairs: int, *, parallel: bool) -> Any:
     module = tables if by == "tables" else counts
     spread, count = module.parts(pairs)
     height, kind = 2 * pairs, module.COUNT
-    half = vectors.half
+    SLAB, count_steps = module.SLAB, vectors.njit(module.steps)
 
     @vectors.njit
-    def finish_sums(found, limits, kinds, start, first, block, sums):
+    def finish_sums(found, limits, starts, first, block, sums):
+        begin = block * BLOCK
+        line = np.empty(BLOCK, np.int32)
         for r in range(min(height, sums.shape[0] - first)):
-            base = limits[kinds[(start + first + r) % kinds.size]]
-            for lane in range(min(BLOCK, sums.shape[1] - block * BLOCK)):
-                o = block * BLOCK + lane
-                sums[first + r, o] = base[o] - 2 * np.int32(found[r, lane])
+            if begin + BLOCK <= sums.shape[1]:
+                at = (first + r) * sums.shape[1] + begin
+                vectors.differences(limits, starts[r] + begin, found, r * BLOCK, sums, at)
+            else:
+                vectors.differences(limits, starts[r] + begin, found, r * BLOCK, line, 0)
+                for lane in range(sums.shape[1] - begin):
+                    sums[first + r, begin + lane] = line[lane]
 
     @vectors.njit
-    def finish_signs(found, limits, kinds, start, first, block, signs):
+    def finish_signs(found, limits, starts, first, block, signs):
         for r in range(min(height, signs.shape[0] - first)):
-            place = kinds[(start + first + r) % kinds.size] * limits.shape[1] + block * BLOCK
-            signs[first + r, block] = half(found, r * BLOCK, limits, place)
+            signs[first + r, block] = vectors.half(
+                found, r * BLOCK, limits, starts[r] + block * BLOCK
+            )
 
     @vectors.njit
     def some(x, weight, limits, kinds, start, first, begin, end, packed, sums, signs):
-        found = np.empty((height, BLOCK), kind)
-        ready = spread(x, first, x.shape[1])
+        found = np.zeros((end - begin, height, BLOCK), kind)
+        starts = np.empty(height, np.intp)  # of the limits of each row
+        for r in range(height):
+            starts[r] = kinds[(start + first + r) % kinds.size] * limits.shape[1]
+        steps = count_steps(x.shape[1])
+        slabs = (steps + SLAB - 1) // SLAB
+        for slab in range(slabs):
+            low, high = steps * slab // slabs, steps * (slab + 1) // slabs
+            ready = spread(x, first, low, high)
+            for block in range(begin, end):
+                count(ready, low, weight, block, found[block - begin])
         for block in range(begin, end):
-            count(ready, weight, block, found)
             if packed:
-                finish_signs(found, limits, kinds, start, first, block, signs)
+                finish_signs(found[block - begin], limits, starts, first, block, signs)
             else:
-                finish_sums(found, limits, kinds, start, first, block, sums)
+                finish_sums(found[block - begin], limits, starts, first, block, sums)
 
     @numba.njit(nogil=True, error_model="numpy", parallel=parallel)
     def whole(x, weight, limits, kinds, start, parts, packed, sums, signs):
@@ -180,16 +201,14 @@ ONES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1).ast
 
 
 def _plain(
-    weight: Words, x: Words, limits: Kinds, rows: Rows, sums: Any, signs: Any, *, packed: bool
+    weights: Weights, x: Words, limits: Kinds, rows: Rows, sums: Any, signs: Any, *, packed: bool
 ) -> None:
     """The same in numpy, row by row."""
-    from bnnbench.packed.bits import pack
-
     for r, row in enumerate(x):
-        differ = np.ascontiguousarray(row ^ weight).view(np.uint8)
+        differ = np.ascontiguousarray(row ^ weights.arranged).view(np.uint8)
         found = ONES[differ].sum(-1, dtype=np.int32)
-        limit = limits[rows.kinds[(rows.start + r) % len(rows.kinds)]]
+        limit = limits[rows.kinds[(rows.start + r) % len(rows.kinds)], : weights.outputs]
         if packed:
-            signs[r] = pack(found <= limit)
+            signs[r] = pack(found <= limit).view(np.uint32)
         else:
             sums[r] = limit - 2 * found

@@ -5,19 +5,20 @@ For four signs a of an input and four signs w of a weight, as numbers 0 to 15,
     T_a[w] = popcount(a xor w)                        0 to 4: how many of the products are -1
     T_ab[w] = T_a[w] + 16 T_b[w]                      for two rows of inputs in one byte
 
-Byte shuffle (vpshufb) looks up 32 places of a table of 16 at once: 32 outputs x 2 rows x 4 signs,
-256 products, in one instruction. What remains is to add bytes whose halves are two counts. With
-y the sum of three lookups (each half at most 12), and two of them, y and y', at a time:
+Byte shuffle (vpshufb) looks up 16 places in each of two tables of 16 at once: 16 outputs x 2 places
+x 2 rows x 4 signs, 256 products, in one instruction. What remains is to add bytes whose halves are
+two counts. With y the sum of three lookups (each half at most 12), and two of them at a time:
 
     Y += y + y'                                       modulo 256
     H += avg(y and F0, y' and F0) >> 3                the upper half's counts; avg(a, b) = (a + b)/2
     L = Y - 16 H modulo 256                           the lower half's, once at the end of a stretch
 
-Both are exact as long as H and L stay below 256: ten steps of 24 signs (:data:`STRETCH`). For 24
-signs, 32 outputs and two rows that is 17 instructions, 2.8 for 256 products.
+Both are exact as long as H and L stay below 256: ten steps of 48 signs (:data:`STRETCH`). For 48
+signs, 16 outputs and two rows that is 17 instructions, 2.8 for 256 products, and 9 that take the
+weights' bytes apart, for all rows together.
 
-Weights lie as (blocks, bytes, 32): byte b of 32 outputs side by side, the number of bytes a
-multiple of 3. They take no more room than in words, but for the rim.
+Weights lie as (blocks, steps, 3, 2, 16): the lower table is for the first three bytes of a step,
+the upper one for the other three. They take no more room than in words, but for the rim.
 """
 
 from __future__ import annotations
@@ -45,12 +46,16 @@ from bnnbench.packed.vectors import (
     vector,
 )
 
-LANES = 32  #: outputs that are computed side by side
-STEP = 3  #: bytes of signs in a step
-STRETCH = 10  #: steps that the counts of a byte can take: 240 signs
+LANES = 16  #: outputs that are computed side by side
+BLOCK = 32  #: outputs of a block
+PARTS = 3  #: bytes of an output in each half of a step
+STEP = 2 * PARTS  #: bytes of an output in a step
+STRETCH = 10  #: steps that the counts of a byte can take
+SLAB = 24  #: steps whose tables stay in the cache of a core, for eight rows
 LONGEST = 2**16 - 1  #: signs whose count fits into 16 bits
 COUNT = np.uint16
-BYTES = vector(I8, LANES)
+WORD = np.uint8  #: how the passes read rows of inputs
+BYTES = vector(I8, 2 * LANES)
 
 
 def _pairs() -> Any:
@@ -64,18 +69,20 @@ def _pairs() -> Any:
 TABLES = _pairs()
 
 
-def steps(words: int) -> int:
-    """Return how many steps a row of so many words takes."""
-    return -(-8 * words // STEP)
+def steps(octets: int) -> int:
+    """Return how many steps a row of so many bytes takes."""
+    return -(-octets // STEP)
 
 
 def arranged(weight: Any) -> Any:
     """Return weights (outputs, words) as this module's passes read them."""
-    outputs, words = weight.shape
-    blocks = -(-outputs // LANES)
-    octets = np.zeros((blocks * LANES, STEP * steps(words)), np.uint8)
-    octets[:outputs, : 8 * words] = np.ascontiguousarray(weight).view(np.uint8)
-    return np.ascontiguousarray(octets.reshape(blocks, LANES, -1).transpose(0, 2, 1))
+    rows = np.ascontiguousarray(weight).view(np.uint8)
+    blocks, number = -(-len(rows) // BLOCK), steps(rows.shape[1])
+    octets = np.zeros((blocks * BLOCK, STEP * number), np.uint8)
+    octets[: len(rows), : rows.shape[1]] = rows
+    lanes = octets.reshape(-1, LANES, number, 2, PARTS)
+    found = np.ascontiguousarray(lanes.transpose(0, 2, 4, 3, 1))
+    return found.reshape(blocks, 2, number, STEP * LANES)
 
 
 @functools.cache
@@ -84,48 +91,65 @@ def parts(pairs: int) -> tuple[Any, Any]:
     tile = _tile(pairs)
 
     @njit
-    def spread(x, first, words):
-        """The tables of rows from ``first`` on; rows and words beyond the last are all -1."""
-        octets = STEP * ((8 * words + STEP - 1) // STEP)
-        tables = np.empty((octets, 2, pairs, 2), np.uint64)
+    def spread(x, first, begin, end):
+        """The tables of rows from ``first`` on, for the steps from ``begin`` to ``end``."""
+        tables = np.empty((end - begin, STEP, pairs, 2, 2), np.uint64)
+        low = np.zeros(STEP * (end - begin), np.uint8)
+        high = np.zeros(STEP * (end - begin), np.uint8)
         for p in range(pairs):
-            a, b = first + 2 * p, first + 2 * p + 1
-            for o in range(octets):
-                i, shift = o >> 3, np.uint64(8 * (o & 7))
-                one = x[a, i] >> shift if a < x.shape[0] and i < words else np.uint64(0)
-                two = x[b, i] >> shift if b < x.shape[0] and i < words else np.uint64(0)
-                low = np.intp((one & np.uint64(15)) | ((two & np.uint64(15)) << np.uint64(4)))
-                high = np.intp(((one >> np.uint64(4)) & np.uint64(15)) | (two & np.uint64(240)))
-                tables[o, 0, p, 0], tables[o, 0, p, 1] = TABLES[low, 0], TABLES[low, 1]
-                tables[o, 1, p, 0], tables[o, 1, p, 1] = TABLES[high, 0], TABLES[high, 1]
+            _pair(x, first + 2 * p, STEP * begin, low, high)
+            o = 0
+            for step in range(end - begin):
+                for side in range(2):
+                    for at in range(0, STEP, 2):
+                        one, two = low[o], high[o]
+                        tables[step, at, p, side, 0] = TABLES[one, 0]
+                        tables[step, at, p, side, 1] = TABLES[one, 1]
+                        tables[step, at + 1, p, side, 0] = TABLES[two, 0]
+                        tables[step, at + 1, p, side, 1] = TABLES[two, 1]
+                        o += 1
         return tables
 
     @njit
-    def count(tables, weight, block, counts):
-        """Write for each row and output of a block how many products are -1."""
-        tile(tables, weight, block * weight.shape[1] * LANES, weight.shape[1] // STEP, counts)
+    def count(tables, begin, weight, block, counts):
+        """Add for each row and output of a block how many products are -1, in the same steps."""
+        for side in range(2):
+            start = ((2 * block + side) * weight.shape[2] + begin) * STEP * LANES
+            tile(tables, weight, start, tables.shape[0], counts, side * LANES)
 
     return spread, count
 
 
+@njit
+def _pair(x, row, begin, low, high):
+    """Put half bytes of two rows side by side; what is beyond the last row or byte is 0."""
+    last = min(low.size, x.shape[1] - begin)
+    low[:], high[:] = 0, 0
+    if row < x.shape[0]:
+        for o in range(last):
+            low[o], high[o] = x[row, begin + o] & 15, x[row, begin + o] >> 4
+    if row + 1 < x.shape[0]:
+        for o in range(last):
+            low[o] |= (x[row + 1, begin + o] & 15) << 4
+            high[o] |= x[row + 1, begin + o] & 240
+
+
 def _tile(pairs: int) -> Any:
     @intrinsic
-    def tile(typing, tables, weight, start, number, counts):
-        signature = types.void(tables, weight, types.intp, types.intp, counts)
+    def tile(typing, tables, weight, start, number, counts, lane):
+        signature = types.void(tables, weight, types.intp, types.intp, counts, types.intp)
         return signature, functools.partial(_generate, pairs)
 
     return tile
 
 
 def _generate(pairs: int, context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    """Write the pass over one block: stretches of steps, the counts of a stretch in registers."""
+    """Write the pass over 16 outputs: stretches of steps, the counts of a stretch in registers."""
     bases = [pointer(context, builder, signature.args[i], arguments[i]) for i in (0, 1, 4)]
-    tables, counts = bases[0], bases[2]
-    weight, number = builder.gep(bases[1], [arguments[2]]), arguments[3]
-    zero = ir.Constant(BYTES, None)
+    tables, weight = bases[0], builder.gep(bases[1], [arguments[2]])
+    counts = builder.gep(bases[2], [scaled(builder, arguments[5], 2)])
+    number, zero = arguments[3], ir.Constant(BYTES, None)
     sums = [[cgutils.alloca_once_value(builder, zero) for _ in "YH"] for _ in range(pairs)]
-    for row in range(2 * pairs):
-        _store_counts(builder, ir.Constant(vector(I16, LANES), None), counts, row)
     long = ir.Constant(I64, STRETCH)
     stretches = builder.udiv(builder.add(number, ir.Constant(I64, STRETCH - 1)), long)
     with cgutils.for_range(builder, stretches) as stretch:
@@ -142,61 +166,52 @@ def _generate(pairs: int, context: Any, builder: Any, signature: Any, arguments:
 
 
 def _step(builder: Any, tables: Any, weight: Any, number: Any, sums: Any) -> None:
-    """Look up 24 signs of 32 outputs in the tables of every pair of rows, and add."""
+    """Look up 48 signs of 16 outputs in the tables of every pair of rows, and add."""
     pairs = len(sums)
     halves = _halves(builder, weight, scaled(builder, number, STEP * LANES))
-    begin = scaled(builder, number, 2 * STEP * pairs * 16)
+    begin = scaled(builder, number, STEP * pairs * 32)
     for p, (whole, upper) in enumerate(sums):
+        places = [ir.Constant(I64, 32 * (i * pairs + p)) for i in range(STEP)]
         found = [
-            _look_up(builder, tables, builder.add(begin, ir.Constant(I64, 16 * (i * pairs + p))), w)
-            for i, w in enumerate(halves)
+            _call(builder, "pshuf", load(builder, tables, builder.add(begin, at), BYTES, 16), half)
+            for at, half in zip(places, halves, strict=True)
         ]
         threes = [functools.reduce(builder.add, found[i : i + 3]) for i in (0, 3)]
         builder.store(functools.reduce(builder.add, threes, builder.load(whole)), whole)
-        masked = [builder.and_(y, constant(I8, LANES, 0xF0)) for y in threes]
-        mean = _call(builder, "llvm.x86.avx2.pavg.b", *masked)
+        masked = [builder.and_(y, constant(I8, 2 * LANES, 0xF0)) for y in threes]
+        mean = _call(builder, "pavg", *masked)
         builder.store(builder.add(builder.load(upper), _shifted(builder, mean, 3)), upper)
 
 
 def _halves(builder: Any, weight: Any, place: Any) -> list[Any]:
-    """The six half bytes of 24 signs, for 32 outputs."""
-    found, mask = [], constant(I8, LANES, 15)
-    for i in range(STEP):
-        octet = load(builder, weight, builder.add(place, ir.Constant(I64, i * LANES)), BYTES, 1)
+    """The six half bytes of each half of a step, for 16 outputs."""
+    found, mask = [], constant(I8, 2 * LANES, 15)
+    for i in range(PARTS):
+        octet = load(builder, weight, builder.add(place, ir.Constant(I64, 32 * i)), BYTES, 1)
         found += [builder.and_(octet, mask), builder.and_(_shifted(builder, octet, 4), mask)]
     return found
 
 
 def _shifted(builder: Any, octets: Any, bits: int) -> Any:
     """Bytes shifted to the right in pairs, as there is no instruction for one byte."""
-    pairs = builder.bitcast(octets, vector(I16, LANES // 2))
-    return builder.bitcast(builder.lshr(pairs, constant(I16, LANES // 2, bits)), BYTES)
-
-
-def _look_up(builder: Any, tables: Any, place: Any, halves: Any) -> Any:
-    """The table of 16 bytes at a place, at 32 indices."""
-    half = load(builder, tables, place, vector(I8, 16), 16)
-    twice = ir.Constant(vector(I32, LANES), [*range(16), *range(16)])
-    table = builder.shuffle_vector(half, ir.Constant(vector(I8, 16), ir.Undefined), twice)
-    return _call(builder, "llvm.x86.avx2.pshuf.b", table, halves)
+    pairs = builder.bitcast(octets, vector(I16, LANES))
+    return builder.bitcast(builder.lshr(pairs, constant(I16, LANES, bits)), BYTES)
 
 
 def _call(builder: Any, name: str, first: Any, second: Any) -> Any:
     kind = ir.FunctionType(BYTES, [BYTES, BYTES])
-    function = cgutils.get_or_insert_function(builder.module, kind, name)
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.avx2.{name}.b")
     return builder.call(function, [first, second])
 
 
 def _widen(builder: Any, whole: Any, upper: Any, counts: Any, row: int) -> None:
-    """Add the counts of a stretch, L and H, to those of two rows."""
-    lower = builder.sub(whole, builder.shl(upper, constant(I8, LANES, 4)))
+    """Add the counts of a stretch, L and H of either half, to those of two rows."""
+    lower = builder.sub(whole, builder.shl(upper, constant(I8, 2 * LANES, 4)))
     for r, octets in ((row, lower), (row + 1, upper)):
-        place = ir.Constant(I64, r * LANES * 2)
-        before = load(builder, counts, place, vector(I16, LANES), 2)
-        _store_counts(
-            builder, builder.add(before, builder.zext(octets, vector(I16, LANES))), counts, r
-        )
-
-
-def _store_counts(builder: Any, value: Any, counts: Any, row: int) -> None:
-    store(builder, value, counts, ir.Constant(I64, row * LANES * 2), 2)
+        place = ir.Constant(I64, r * BLOCK * 2)
+        total = load(builder, counts, place, vector(I16, LANES), 2)
+        for side in (0, LANES):
+            chosen = ir.Constant(vector(I32, LANES), list(range(side, side + LANES)))
+            half = builder.shuffle_vector(octets, ir.Constant(BYTES, ir.Undefined), chosen)
+            total = builder.add(total, builder.zext(half, vector(I16, LANES)))
+        store(builder, total, counts, place, 2)

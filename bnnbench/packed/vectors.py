@@ -6,6 +6,7 @@ and two moves of sign bits, without any vectors a loop. All are for little-endia
 
     word(x, i)                the signs of x[i], ..., x[i + 63]: bit j is x[i + j] >= 0
     half(x, i, most, j)       bit l is x[i + l] <= most[j + l], for 32 counts
+    differences(base, i, x, j, out, k)   out[k + l] = base[i + l] - 2 x[j + l], for 32 counts
     turned(a)                 64 words as a square of bits, transposed in place
 """
 
@@ -94,6 +95,30 @@ def half(typing: Any, x: Any, i: Any, most: Any, j: Any) -> Any:
         return builder.bitcast(builder.icmp_signed("<=", found, limit), I32)
 
     return types.uint32(x, types.intp, most, types.intp), generate
+
+
+@intrinsic
+def differences(typing: Any, base: Any, i: Any, x: Any, j: Any, out: Any, k: Any) -> Any:
+    """Write base - 2 c for 32 counts c, as int32."""
+    bits = x.dtype.bitwidth
+
+    def generate(context, builder, signature, arguments):
+        sizes = ((0, 4), (2, bits // 8), (4, 4))
+        bases, counts, found = (
+            builder.gep(
+                pointer(context, builder, signature.args[n], arguments[n]),
+                [scaled(builder, arguments[n + 1], size)],
+            )
+            for n, size in sizes
+        )
+        zero, wide = ir.Constant(I64, 0), vector(I32, 32)
+        c = load(builder, counts, zero, vector(ir.IntType(bits), 32), bits // 8)
+        c = builder.zext(c, wide) if bits < 32 else c
+        total = builder.sub(load(builder, bases, zero, wide, 4), builder.add(c, c))
+        store(builder, total, found, zero, 4)
+        return context.get_dummy_value()
+
+    return types.void(base, types.intp, x, types.intp, out, types.intp), generate
 
 
 @njit

@@ -97,7 +97,7 @@ def node(**values):
 
 
 DAMAGES = {
-    "unknown operation": (changed(s1__op="exec"), "'exec' does not match any of the expected"),
+    "unknown operation": (changed(s1__op="exec"), "Input tag 'exec' found using 'op' does not match"),
     "no operation": (changed(s1__op=None), "nodes.3: Unable to extract tag"),
     "unknown field": (changed(s1__code="import os"), "Extra inputs are not permitted"),
     "a missing field": (changed(d1__features=None), "d1?.*features: Field required"),
@@ -118,7 +118,7 @@ DAMAGES = {
     "absurd features": (changed(d1__features=2**40), "features: Input should be less than"),
     "other features": (changed(d1__features=5), "'d1', a binary_dense, cannot take"),
     "more outputs": (changed(d1__outputs=4), "'d1.weight' must be U8"),
-    "other channels": (changed(t2__channels=8), "'t2.least' must be I32"),
+    "other channels": (changed(t2__channels=8), "'t2.falls' must be U8"),
     "an infinite number": (changed(n1__eps=1e400), "eps: Input should be a finite number"),
     "a missing tensor": (tensor("n1.mean", None), "the tensor 'n1.mean' is missing"),
     "a spare tensor": (tensor("s1.weight", np.zeros(1, F32)), "no node has a tensor 's1.weight'"),

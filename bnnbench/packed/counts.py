@@ -85,9 +85,7 @@ def _generate(rows: int, context: Any, builder: Any, signature: Any, arguments: 
     """Write the pass over some rows and outputs: their counts in registers, word after word."""
     bases = [pointer(context, builder, signature.args[i], arguments[i]) for i in (0, 2, 5)]
     sizes = [scaled(builder, arguments[i], size) for i, size in ((1, 8), (3, 8), (6, 4))]
-    x, weight, counts = (
-        builder.gep(base, [size]) for base, size in zip(bases, sizes, strict=True)
-    )
+    x, weight, counts = (builder.gep(base, [size]) for base, size in zip(bases, sizes, strict=True))
     wide = vector(I64, WIDE)
     sums = [cgutils.alloca_once_value(builder, ir.Constant(wide, None)) for _ in range(rows)]
     for place in sums:

@@ -125,7 +125,15 @@ class Weights:
         parts = 1 if threads == 1 else min(blocks, max(1, 4 * threads // max(groups, 1)))
         carrier = tables.WORD if self.by == "tables" else counts.WORD
         compiled(self.by, pairs, parallel=threads > 1)(
-            x.view(carrier), self.arranged, limits, rows.kinds, rows.start, parts, packed, sums, signs
+            x.view(carrier),
+            self.arranged,
+            limits,
+            rows.kinds,
+            rows.start,
+            parts,
+            packed,
+            sums,
+            signs,
         )
 
 

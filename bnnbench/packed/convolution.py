@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BinaryConvolution", "Geometry", "RealConvolution", "pack_filters", "unpack_filters"]
 
+Limits = tuple[Kinds, list[Kinds]]  #: the kind of each place, and of each group their limits
+
 TOGETHER = 2**18  #: bytes of patches that are gathered at a time, for each thread
 
 
@@ -117,7 +119,7 @@ class BinaryConvolution(_Convolution):
         #: of each filter, the sums of its weights by row and column
         self.taps = np.split(signs, geometry.groups)
         del self.rows
-        self._limits: dict[Any, tuple[Any, list[Kinds]]] = {}
+        self._limits: dict[Any, tuple[Thresholds | None, Limits]] = {}
 
     def __call__(self, images: Words) -> NDArray[np.int32]:
         """Return the sums of products (n, height, width, filters) for packed images.
@@ -184,8 +186,7 @@ class BinaryConvolution(_Convolution):
             gather(images, self.geometry.numbers(), places, start, first, self.deep, rows)
             yield start, rows
 
-    def _limits_of(self, images: Words, thresholds: Thresholds | None) -> tuple[Any, list[Kinds]]:
-        """The kind of each place, and for each group the limits of each kind."""
+    def _limits_of(self, images: Words, thresholds: Thresholds | None) -> Limits:
         if images.ndim != 4:
             raise DataError(f"images are (n, height, width, words), got shape {images.shape}")
         check_shape(images, self.channels)
@@ -195,7 +196,7 @@ class BinaryConvolution(_Convolution):
             self._limits[key] = known = (thresholds, self._made(images.shape[1:3], thresholds))
         return known[1]
 
-    def _made(self, size: tuple[int, ...], thresholds: Thresholds | None) -> Any:
+    def _made(self, size: tuple[int, ...], thresholds: Thresholds | None) -> Limits:
         beyond = [_beyond(self.geometry, size[axis], axis) for axis in (0, 1)]
         kinds = beyond[0][1][:, None] * len(beyond[1][0]) + beyond[1][1]
         out = beyond[0][0][:, None, :, None] | beyond[1][0][None, :, None, :]

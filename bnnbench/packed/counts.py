@@ -17,9 +17,8 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
-from bnnbench.packed.vectors import I32, I64, load, njit, pointer, scaled, store, vector
+from bnnbench.packed.vectors import I32, I64, intrinsic, load, njit, pointer, scaled, store, vector
 
 BLOCK = 32  #: outputs of a block
 WIDE = 16  #: outputs whose counts are held in registers together

@@ -83,7 +83,8 @@ class RealDense:
     @property
     def totals(self) -> NDArray[np.int32]:
         """The sum of the weights of each output (outputs,): what an input of ones gives."""
-        return unpack(self.weight.T, self.length).sum(-1, dtype=np.int32)
+        found: NDArray[np.int32] = unpack(self.weight.T, self.length).sum(-1, dtype=np.int32)
+        return found
 
     def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the sums (n, outputs) of float32 inputs (n, length), each plus or minus.

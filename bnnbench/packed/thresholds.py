@@ -2,15 +2,15 @@
 
     sign(norm(s)) = +1 where (s >= least) != falls
 
-for whatever norm rises or falls: a scale, a bias, batch normalization with gamma of either sign. Where
-gamma is 0 the sign is constant: least is :data:`ALWAYS`, and falls says which. sign(0) is +1, as
-in :func:`bnnbench.binarization.sign`.
+for whatever norm rises or falls: a scale, a bias, batch normalization with gamma of either sign.
+Where gamma is 0 the sign is constant: least is :data:`ALWAYS`, and falls says which. sign(0) is +1,
+as in :func:`bnnbench.binarization.sign`.
 
 The turning point is not computed, but looked for: norm is evaluated, as torch's float32 has it, on
 every integer that a sum of products can be. Rounding cannot make a difference then.
 
-Max pooling goes well with it: max(s) >= least is an "or" of bits, for norms that rise and for
-those that fall, as long as ``falls`` is taken into account after the pooling that precedes the norm.
+Max pooling goes well with it: max(s) >= least is an "or" of bits, for norms that rise and for those
+that fall, as long as ``falls`` is taken into account after the pooling that precedes the norm.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ class Thresholds:
             length: the products in a sum.
         """
         counts = (base.astype(np.int64) - self.least) // 2
-        return np.clip(counts, -1, length).astype(np.int32)
+        clipped: NDArray[np.int32] = np.clip(counts, -1, length).astype(np.int32)
+        return clipped
 
     def turned(self, words: Words) -> Words:
         """Change, in place, the signs of channels that fall, in words (..., words(channels))."""

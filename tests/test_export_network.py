@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import sys
+import warnings
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -59,7 +61,9 @@ def run(folder, monkeypatch, capsys):
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["bnnbench", *arguments])
-        code = main(list(arguments))
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            code = main(list(arguments))
         out, err = capsys.readouterr()
         return code, out, err
 
@@ -67,11 +71,20 @@ def run(folder, monkeypatch, capsys):
 
 
 def stored(folder):
-    """All rows of our tables about runs."""
-    with sqlite3.connect(folder / "bnnbench.db") as database:
-        tables = ("bnnbench_runs", "bnnbench_entries", "bnnbench_series", "bnnbench_events")
-        names = {n for (n,) in database.execute("select name from sqlite_master")}
-        return {t: sorted(map(repr, database.execute(f"select * from {t}"))) for t in names & {*tables}}
+    """All rows of the database, by table."""
+    with closing(sqlite3.connect(folder / "bnnbench.db")) as database:
+        names = database.execute("select name from sqlite_master where type = 'table'").fetchall()
+        return {n: sorted(map(repr, database.execute(f"select * from {n}"))) for (n,) in names}
+
+
+def weights_of(folder, method, seed):
+    """The file in which a run's weights are kept."""
+    checkpoints = Checkpoints(folder / "bnnbench.db.checkpoints")
+    for path in checkpoints.folder.glob("*.binary.safetensors"):
+        run = checkpoints.binary(path.name.split(".")[0]).run
+        if (run.method.name, run.seed) == (method, seed):
+            return path
+    raise AssertionError((method, seed))
 
 
 def test_export_of_kept_weights(run, folder, tmp_path):
@@ -133,13 +146,9 @@ def test_export_refuses_another_result(run, folder, tmp_path, monkeypatch):
 
 def test_damaged_weights_are_not_used(run, folder, tmp_path):
     """A file of weights that is damaged is passed over with a warning: the run is trained again."""
-    (path,) = (
-        p
-        for p in folder.glob("bnnbench.db.checkpoints/*.binary.safetensors")
-        if Checkpoints(p.parent).binary(p.name.split(".")[0]).run.seed == 2
-        and Checkpoints(p.parent).binary(p.name.split(".")[0]).run.method.name == "bop"
-    )
-    path.write_bytes(path.read_bytes()[:-3])
+    path = weights_of(folder, "bop", 2)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-3])
     code, out, err = run("export", "s/t/bop/2", "-o", str(tmp_path / "m"), "--threads", "1")
     assert (code, "it is trained again, 2 epochs" in out) == (0, True)
     assert err.startswith("warning: the checkpoint")
@@ -194,9 +203,7 @@ def test_wrong_words(run, words):
 
 def test_key(run, folder, tmp_path):
     """A run is found by how its key begins, as long as no other key begins so."""
-    keys = {p.name.split(".")[0] for p in folder.glob("bnnbench.db.checkpoints/*.binary.*")}
-    checkpoints = Checkpoints(folder / "bnnbench.db.checkpoints")
-    key = next(k for k in sorted(keys) if checkpoints.binary(k).run.method.name == "bop")
+    key = weights_of(folder, "bop", 2).name.split(".")[0]
     path = tmp_path / "m"
     assert run("export", key[:6], "-o", str(path))[0] == 0
     assert load(path).description.provenance.key == key
@@ -248,7 +255,8 @@ def test_description_is_json(run, tmp_path):
     path = tmp_path / "m.safetensors"
     run("export", "s/t/bop/1", "-o", str(path))
     whole = Path(path).read_bytes()
-    header = json.loads(whole[8 : 8 + int.from_bytes(whole[:8], "little")])["__metadata__"]
-    assert (header["format"], header["version"]) == ("bnnbench-packed", "1")
+    entries = json.loads(whole[8 : 8 + int.from_bytes(whole[:8], "little")])["__metadata__"]
+    header = json.loads(entries["bnnbench-packed"])
+    assert header["version"] == "1"
     told = json.loads(json.loads(header["description"])["provenance"]["run"])
     assert told["architecture"]["hyperparameters"]["width"] == 24

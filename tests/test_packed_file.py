@@ -52,11 +52,11 @@ def plain():
     return description, tensors
 
 
-def saved(path, description, tensors, **header):
+def saved(path, description, tensors, /, **header):
     """Write a file with a checksum that is right."""
     text = description if isinstance(description, str) else json.dumps(description)
-    told = {"format": FORMAT, "version": "1", "description": text, "digest": digest(text, tensors)}
-    save_file(tensors, path, {**told, **header})
+    told = {"version": "1", "description": text, "digest": digest(text, tensors), **header}
+    save_file(tensors, path, {FORMAT: json.dumps(told)})
     return path
 
 
@@ -97,7 +97,10 @@ def node(**values):
 
 
 DAMAGES = {
-    "unknown operation": (changed(s1__op="exec"), "Input tag 'exec' found using 'op' does not match"),
+    "unknown operation": (
+        changed(s1__op="exec"),
+        "Input tag 'exec' found using 'op' does not match",
+    ),
     "no operation": (changed(s1__op=None), "nodes.3: Unable to extract tag"),
     "unknown field": (changed(s1__code="import os"), "Extra inputs are not permitted"),
     "a missing field": (changed(d1__features=None), "d1?.*features: Field required"),
@@ -189,7 +192,8 @@ def test_damage(name, path):
 @pytest.mark.parametrize(
     ("header", "told"),
     [
-        ({"format": "else"}, "its format is 'else', not 'bnnbench-packed'"),
+        ({"version": 1}, "its version is 1; this bnnbench reads version 1"),
+        ({"description": ["x"]}, "its header has no description"),
         ({"version": "2"}, "its version is '2'; this bnnbench reads version 1"),
         ({"version": "1.0"}, "its version is '1.0'"),
         ({"digest": "0"}, "its checksum is another"),
@@ -212,8 +216,13 @@ def test_text_that_is_no_description(text, path):
 def test_no_header(path):
     """A safetensors file of somebody else is refused."""
     save_file(plain()[1], path)
-    with pytest.raises(DataError, match="its format is None"):
+    with pytest.raises(DataError, match="its header has no entry 'bnnbench-packed'"):
         load(path)
+    for text in ("", "[1]", "{", "[" * 9999, "null"):
+        save_file(plain()[1], path, {FORMAT: text})
+        with pytest.raises(DataError, match="its header is no JSON") as caught:
+            load(path)
+        assert "\n" not in str(caught.value)
 
 
 def test_no_file(path):
@@ -308,4 +317,5 @@ def test_the_file_is_as_documented(path):
     assert found.keys() == tensors.keys()
     whole = path.read_bytes()
     header = json.loads(whole[8 : 8 + int.from_bytes(whole[:8], "little")])
-    assert json.loads(header["__metadata__"]["description"]) == description
+    told = json.loads(header["__metadata__"]["bnnbench-packed"])
+    assert json.loads(told["description"]) == description

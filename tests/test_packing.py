@@ -246,7 +246,9 @@ def test_results_that_others_need_stay(random):
 @pytest.mark.parametrize("of_bits", [True, False])
 def test_convolutions(low, pad, of_bits, random):
     """Scales, shifts, biases, strides, dilation and borders: what torch gives, within rounding."""
-    conv = BinaryConv2d(3, 7, (3, 2), stride=(2, 1), dilation=(1, 2), padding=(0 if pad else (1, 2)))
+    conv = BinaryConv2d(
+        3, 7, (3, 2), stride=(2, 1), dilation=(1, 2), padding=(0 if pad else (1, 2))
+    )
     conv.bias.data = torch.randn(7, generator=random)
     border = [nn.ConstantPad2d((2, 2, 1, 1), pad)] if pad else []
     act = [sign()] if of_bits else []
@@ -343,10 +345,16 @@ class Attention(nn.Module):
 
 
 REFUSED = {
-    "attention": (Attention(), "'1.attention' is a MultiheadAttention; docs/packed-format.md lists"),
+    "attention": (
+        Attention(),
+        "'1.attention' is a MultiheadAttention; docs/packed-format.md lists",
+    ),
     "softmax": (nn.Softmax(1), "'1' is a Softmax; docs/packed-format.md lists"),
     "subclass": (Odd(), "'1' is a Odd|'neg' calls"),
-    "values": (Values(), "whose forward is the same steps for all inputs can be packed, Sequential"),
+    "values": (
+        Values(),
+        "whose forward is the same steps for all inputs can be packed, Sequential",
+    ),
     "instance norm": (nn.BatchNorm1d(4, track_running_stats=False), "'1' normalizes each batch"),
     "activation": (BinaryActivation(Half()), "'1' is an activation by Half, which is not the sign"),
     "pair": (Pair(), "only a network that gives one tensor can be packed, this one gives tuple"),

@@ -92,7 +92,9 @@ def test_missing_extra(monkeypatch):
     real = importlib.util.find_spec
     for name in ("onnx", "onnxruntime"):
         monkeypatch.setattr(
-            importlib.util, "find_spec", lambda wanted, n=name: None if wanted == n else real(wanted)
+            importlib.util,
+            "find_spec",
+            lambda wanted, n=name: None if wanted == n else real(wanted),
         )
         with pytest.raises(UsageError, match=f"package '{name}'.*pip install 'bnnbench.onnx.'"):
             check_extra()

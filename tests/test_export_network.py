@@ -156,7 +156,7 @@ def test_damaged_weights_are_not_used(run, folder, tmp_path):
 
 
 def test_published_mode_that_cannot_be_packed(run, tmp_path):
-    """Of stochastic BinaryConnect, judged with real weights, the binary mode is exported: it says so."""
+    """Of stochastic BinaryConnect, judged with real weights, the binary mode is exported."""
     path = tmp_path / "m"
     code, out, _ = run("export", "s/t/coins/1", "-o", str(path))
     assert code == 0

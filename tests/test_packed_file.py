@@ -246,6 +246,15 @@ def test_cut_and_lengthened(path):
             load(path)
 
 
+def said(work, path):
+    """What a file is refused with, or nothing."""
+    try:
+        work(path)
+    except DataError as error:
+        return str(error)
+    return ""
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-9, 2**65) | st.floats() | st.text(max_size=4),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
@@ -261,10 +270,7 @@ def test_anything_in_place_of_anything(tmp_path_factory, data):
     description, tensors = plain()
     node = data.draw(st.sampled_from(description["nodes"]) | st.just(description))
     node[data.draw(st.sampled_from([*node, "more"]))] = data.draw(JSON)
-    try:
-        load(saved(path, description, tensors))
-    except DataError as error:
-        assert "\n" not in str(error)
+    assert "\n" not in said(load, saved(path, description, tensors))
 
 
 @settings(max_examples=100, deadline=None)
@@ -276,11 +282,10 @@ def test_any_byte_in_place_of_any(tmp_path_factory, place, byte):
     damaged = bytearray(path.read_bytes())
     damaged[place % len(damaged)] = byte
     path.write_bytes(damaged)
-    try:
+    error = said(read, path)
+    assert "\n" not in error
+    if not error:
         after = read(path)
-    except DataError as error:
-        assert "\n" not in str(error)
-    else:
         assert after[0] == before[0]
         assert all(np.array_equal(after[1][name], array) for name, array in before[1].items())
 
@@ -305,7 +310,7 @@ def test_preprocessing(path):
             packed.preprocess(wrong)
     description["preprocessing"] = {"kind": "none", "said": "digits"}
     del tensors["preprocessing.table"]
-    with pytest.raises(UsageError, match="does not say how raw images become inputs .digits."):
+    with pytest.raises(UsageError, match=r"how raw images become inputs \(digits\)"):
         load(saved(path, description, tensors)).preprocess(raw)
 
 

@@ -1,4 +1,4 @@
-"""What a trained network becomes: signs and scales, thresholds, nodes; and what cannot be packed."""
+"""What a trained network becomes: signs, scales, thresholds, nodes; and what cannot be packed."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def random():
 
 @pytest.mark.parametrize(("low", "high"), [(-1, 1), (-0.3, 0.3), (0.2, 0.9), (-2, -1), (-1, 0)])
 def test_two_values_are_signs(low, high, random):
-    """shift + scale sign is the weight, for any two values; they are None where they are 0 and 1."""
+    """shift + scale sign is the weight, for any two values; None stands for 0 and for 1."""
     weight = torch.where(torch.rand(9, 3, 2, 2, generator=random) < 0.5, low, high).float()
     bits, scale, shift = signs_of(weight, "w")
     again = np.where(bits, 1, -1) * (1 if scale is None else scale[:, None])
@@ -419,7 +419,7 @@ def method(binarizer, judged):
     ("binarizer", "judged", "bits"), [(Ternary, "ternary", "2 bits"), (Identity, "real", "real")]
 )
 def test_modes_that_are_not_binary(binarizer, judged, bits):
-    """What is trained and judged with more than two values a filter is refused by method and layer."""
+    """What is trained with more than two values a filter is refused by method and layer."""
     with pytest.raises(UsageError, match=f"m is judged by '{judged}' and trains .* '0' .{bits}"):
         check_mode(method(binarizer, judged), "m", latents())
 

@@ -38,7 +38,7 @@ NETWORKS = [
 @pytest.mark.parametrize(("name", "given", "side"), NETWORKS, ids=[n[0] for n in NETWORKS])
 @pytest.mark.parametrize("method", ["bop", "xnor"])
 def test_network(name, given, side, method, tmp_path):
-    """onnxruntime predicts what the trained network does, on all test images, read from the file."""
+    """onnxruntime predicts from the file what the trained network does, on all test images."""
     network, data, _ = trained(method, Part(name, given), side, epochs=1)
     path = tmp_path / "m.onnx"
     made = export(network, data, path, form=as_onnx)

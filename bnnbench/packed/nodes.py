@@ -126,7 +126,7 @@ class Conv(_Node):
 
 
 class Threshold(_Node):
-    """Bits from ints: +1 where n >= least; in the channels that ``falls`` marks with 1, -1 there."""
+    """Bits from ints: +1 where n >= least; in channels that ``falls`` marks with 1, -1 there."""
 
     op: Literal["threshold"] = "threshold"
     channels: Count

@@ -52,7 +52,7 @@ def kept(workbench: Workbench, run: Run) -> Weights | None:
 def trained_again(
     workbench: Workbench,
     run: Run,
-    stored: Mapping[Place, float],
+    stored: Mapping[Place, float | None],
     watch: Callable[[list[Measurement]], None],
 ) -> Weights:
     """Return the weights of a run that is trained once more, and keep them.

@@ -88,9 +88,8 @@ class Drawing:
         self.shapes = {name: found.shape for name, found in results(description).items()}
         self.operators: list[Any] = []
         self.constants: dict[str, NDArray[Any]] = {
-            "one": np.float32([1]),
-            "minus_one": np.float32([-1]),
-            "zero": np.float32([0]),
+            name: np.array([value], np.float32)
+            for name, value in (("one", 1), ("minus_one", -1), ("zero", 0))
         }
 
     def model(self) -> Any:

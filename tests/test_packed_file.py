@@ -52,6 +52,34 @@ def plain():
     return description, tensors
 
 
+def pictures():
+    """Another: convolution, norm, sign, convolution, pooling, threshold, flatten, dense."""
+    window = {"kernel": [2, 2], "stride": [2, 2]}
+    kernel = {"kernel": [3, 3], "padding": [1, 1]}
+    first = {"channels": 1, "filters": 4, "kernel": [2, 2]}
+    nodes = [
+        {"op": "binary_conv", "name": "c1", "inputs": ["input"], **first, "pad_value": 0},
+        {"op": "bias", "name": "b1", "inputs": ["c1"], "channels": 4},
+        {"op": "sign", "name": "s1", "inputs": ["b1"]},
+        {"op": "binary_conv", "name": "c2", "inputs": ["s1"], "channels": 4, "filters": 2, **kernel}
+        | {"groups": 2, "pad_value": -1},
+        {"op": "max_pool", "name": "p2", "inputs": ["c2"], **window},
+        {"op": "threshold", "name": "t2", "inputs": ["p2"], "channels": 2},
+        {"op": "flatten", "name": "f", "inputs": ["t2"]},
+        {"op": "binary_dense", "name": "d3", "inputs": ["f"], "features": 8, "outputs": 2},
+    ]
+    description = {"shape": [1, 5, 5], "classes": 2, "nodes": nodes, "float32": 1}
+    tensors = {
+        "c1.weight": np.arange(4, dtype=np.uint8)[:, None],
+        "b1.bias": np.zeros(4, F32),
+        "c2.weight": np.array([[7, 1, 0], [255, 255, 3]], np.uint8),
+        "t2.least": np.zeros(2, np.int32),
+        "t2.falls": np.array([0, 1], np.uint8),
+        "d3.weight": np.array([[1], [9]], np.uint8),
+    }
+    return description | {"preprocessing": {"kind": "none"}}, tensors
+
+
 def saved(path, description, tensors, /, **header):
     """Write a file with a checksum that is right."""
     text = description if isinstance(description, str) else json.dumps(description)
@@ -146,6 +174,8 @@ DAMAGES = {
     "too few parts": (node(op="concat", name="p", inputs=["d3"]), "at least 2 items"),
     "an unknown preprocessing": (top(preprocessing={"kind": "eval"}), "preprocessing.kind"),
     "a table too many": (top(preprocessing={"kind": "none"}), "no node has a tensor 'preproc"),
+    "a table for a row": (top(shape=[4]), "bytes become inputs that are images"),
+    "a number as a text": (changed(d1__features="4"), "features: Input should be a valid integer"),
     "another word": (top(hello=1), "hello: Extra inputs are not permitted"),
 }
 
@@ -246,6 +276,16 @@ def test_cut_and_lengthened(path):
             load(path)
 
 
+#: values of the right types
+NEAR = st.integers(-1, 6) | st.lists(st.integers(0, 6), min_size=1, max_size=3) | st.booleans()
+
+
+def ran(path):
+    """Load a network and let it run."""
+    packed = load(path)
+    packed(torch.zeros(2, *packed.shape))
+
+
 def said(work, path):
     """What a file is refused with, or nothing."""
     try:
@@ -267,10 +307,10 @@ JSON = st.recursive(
 def test_anything_in_place_of_anything(tmp_path_factory, data):
     """Any value in any place of the description gives a network or one line, nothing else."""
     path = tmp_path_factory.mktemp("x") / "m"
-    description, tensors = plain()
+    description, tensors = data.draw(st.sampled_from([plain, pictures]))()
     node = data.draw(st.sampled_from(description["nodes"]) | st.just(description))
-    node[data.draw(st.sampled_from([*node, "more"]))] = data.draw(JSON)
-    assert "\n" not in said(load, saved(path, description, tensors))
+    node[data.draw(st.sampled_from([*node, "more"]))] = data.draw(JSON | NEAR)
+    assert "\n" not in said(ran, saved(path, description, tensors))
 
 
 @settings(max_examples=100, deadline=None)

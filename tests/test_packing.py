@@ -15,8 +15,8 @@ from bnnbench.errors import UsageError
 from bnnbench.latents import Latents
 from bnnbench.layers import BinaryActivation, BinaryConv2d, BinaryLinear, binary_layers
 from bnnbench.methods import Method, Phase
+from bnnbench.packed.description import Description, Preprocessing
 from bnnbench.packed.network import PackedNetwork
-from bnnbench.packed.nodes import Description, Preprocessing
 from bnnbench.packing.choice import check_mode
 from bnnbench.packing.folding import folded
 from bnnbench.packing.lowering import lowered

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bnnbench.checkpoints import Weights
     from bnnbench.cli.runs import Found
     from bnnbench.experiments import Workbench
-    from bnnbench.packed.nodes import Provenance
+    from bnnbench.packed.description import Provenance
     from bnnbench.packing.export import Exported, Form
     from bnnbench.runs import Part
     from bnnbench.store import Store
@@ -161,7 +161,7 @@ def _called(dataset: Part) -> str:
 def _provenance(store: Store, found: Found) -> Provenance:
     """Where the network comes from; without a look at the test split its accuracy is unknown."""
     from bnnbench.environment import versions
-    from bnnbench.packed.nodes import Provenance
+    from bnnbench.packed.description import Provenance
     from bnnbench.packing.choice import BINARY
 
     entry = found.entry

@@ -3,7 +3,7 @@
 The header has one entry, "bnnbench-packed", JSON:
 
     version        "1"
-    description    JSON again: see :class:`bnnbench.packed.nodes.Description`
+    description    JSON again: see :class:`bnnbench.packed.description.Description`
     digest         SHA-256 of the description's text and of all tensors
 
 The file is documented field by field in docs/packed-format.md. Nothing in it is ever executed, and
@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bnnbench.errors import DataError
-from bnnbench.packed.nodes import INPUT, Description
+from bnnbench.packed.description import Description
+from bnnbench.packed.nodes import INPUT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,9 +64,11 @@ def read(path: str | Path) -> tuple[Description, dict[str, NDArray[Any]]]:
     if header.get("digest") != digest(text, tensors):
         raise _bad(path, "its checksum is another: it was damaged or changed")
     try:
-        description = Description.model_validate_json(text, strict=False)
+        description = Description.model_validate_json(text, strict=True)
     except _NONSENSE as error:
         raise _bad(path, _said(error)) from error
+    if description.preprocessing.kind == "bytes" and len(description.shape) != 3:
+        raise _bad(path, "bytes become inputs that are images, and these are none")
     _check_names(path, description)
     _check_tensors(path, description.parts(), tensors)
     _check_signs(path, description, tensors)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from bnnbench.packed.nodes import Description
+    from bnnbench.packed.description import Description
 
 OPSET, IR = 17, 8
 OUTPUT = "output"

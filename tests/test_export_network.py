@@ -94,7 +94,7 @@ def test_export_of_kept_weights(run, folder, tmp_path):
     assert (code, err) == (0, "")
     assert "trained again" not in out
     assert "checked on all 500 test examples: 0 predictions differ" in out
-    assert "checked layer by layer: 2,560 integers of 1 binary layers, all equal" in out
+    assert "checked layer by layer: 2,560 integers of a binary layer, all equal" in out
     made = load(path).description.provenance
     again = Run.from_json(made.run)
     assert (again.key, again.seed, made.key, made.seed) == (made.key, 1, again.key, 1)

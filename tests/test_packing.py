@@ -255,6 +255,22 @@ def test_convolutions(low, pad, of_bits, random):
     assert operations(made).count("binary_conv") == (2 if low > 0 else 1)
 
 
+@pytest.mark.parametrize(
+    "border",
+    [nn.ConstantPad2d(1, 0.5), nn.ConstantPad2d((1, 0, 1, 1), -1), nn.ConstantPad2d(1, 1)],
+    ids=["half", "uneven", "twice"],
+)
+def test_borders_that_stay(border, random):
+    """A border that a convolution of bits cannot have itself is added before it."""
+    twice = border.value == 1
+    conv = BinaryConv2d(3, 4, 3, padding=1 if twice else 0, bias=False)
+    network = binarized(nn.Sequential(sign(), border, conv, nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    made = packed(network, (3, 5, 5), 4)
+    x = torch.randn(20, 3, 5, 5, generator=random)
+    assert operations(made)[:3] == ["sign", "pad", "binary_conv"]
+    torch.testing.assert_close(made(x), network(x))
+
+
 @pytest.mark.parametrize("of_bits", [True, False])
 def test_groups(of_bits, random):
     """Grouped convolutions are packed, each filter with the channels of its group."""
@@ -349,7 +365,7 @@ REFUSED = {
     "subclass": (Odd(), "'1' is a Odd|'neg' calls"),
     "values": (
         Values(),
-        "whose forward is the same steps for all inputs can be packed, Sequential",
+        "that of Sequential cannot be followed",
     ),
     "instance norm": (nn.BatchNorm1d(4, track_running_stats=False), "'1' normalizes each batch"),
     "activation": (BinaryActivation(Half()), "'1' is an activation by Half, which is not the sign"),

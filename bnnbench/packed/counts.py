@@ -18,7 +18,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from bnnbench.packed.vectors import I32, I64, intrinsic, load, njit, pointer, scaled, store, vector
+from bnnbench.packed.vectors import I32, I64, intrinsic, load, inner, pointer, scaled, store, vector
 
 BLOCK = 32  #: outputs of a block
 WIDE = 16  #: outputs whose counts are held in registers together
@@ -47,7 +47,7 @@ def parts(pairs: int) -> tuple[Any, Any]:
     rows, tile = 2 * pairs, _tile(min(4, 2 * pairs))
     together = min(4, rows)
 
-    @njit
+    @inner
     def spread(x, first, begin, end):
         """Words ``begin`` to ``end`` of rows from ``first`` on, side by side; beyond them 0."""
         found = np.zeros((rows // together, end - begin, together), np.uint64)
@@ -56,7 +56,7 @@ def parts(pairs: int) -> tuple[Any, Any]:
                 found[r // together, i - begin, r % together] = x[first + r, i]
         return found
 
-    @njit
+    @inner
     def count(found, begin, weight, block, counts):
         """Add for each row and output of a block how many products are -1, in these words."""
         words = found.shape[1]

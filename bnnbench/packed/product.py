@@ -144,37 +144,34 @@ NO_SUMS, NO_SIGNS = np.empty((0, 0), np.int32), np.empty((0, 0), np.uint32)
 def compiled(by: Pass, pairs: int, *, parallel: bool) -> Any:
     """Return the product of rows, ``2 pairs`` at a time, and blocks of 32 outputs.
 
-    Its arguments are the words of the rows, the arranged weights, the limits (base or most, padded
-    to whole blocks), the kinds and the first row's place, into how many parts the blocks are split
-    between threads, what is wanted, and where both of it goes: the sums (n, outputs), or the signs
-    as half words (n, 2 words).
+    Its arguments are the words of the rows, the arranged weights, the limits (base or most), the
+    kinds and the first row's place, into how many parts the blocks are split between threads, what
+    is wanted, and where both of it goes: the sums (n, outputs), or the signs as half words
+    (n, 2 words).
     """
+    some, height = _some(by, pairs), 2 * pairs
+
+    @numba.njit(nogil=True, error_model="numpy", parallel=parallel)
+    def whole(x, weight, limits, kinds, start, parts, packed, sums, signs):
+        blocks = weight.shape[0]
+        groups = (x.shape[0] + height - 1) // height
+        for task in prange(groups * parts):
+            first, part = height * (task // parts), task % parts
+            begin, end = blocks * part // parts, blocks * (part + 1) // parts
+            some(x, weight, limits, kinds, start, first, begin, end, packed, sums, signs)
+
+    return whole
+
+
+@functools.cache
+def _some(by: Pass, pairs: int) -> Any:
+    """The product of ``2 pairs`` rows from ``first`` on and the blocks from begin to end."""
     module = tables if by == "tables" else counts
     spread, count = module.parts(pairs)
     height, kind = 2 * pairs, module.COUNT
-    most, count_steps = module.SLAB, vectors.njit(module.steps)
+    most, count_steps = module.SLAB, vectors.inner(module.steps)
 
-    @vectors.njit
-    def finish_sums(found, limits, starts, first, block, sums):
-        begin = block * BLOCK
-        line = np.empty(BLOCK, np.int32)
-        for r in range(min(height, sums.shape[0] - first)):
-            if begin + BLOCK <= sums.shape[1]:
-                at = (first + r) * sums.shape[1] + begin
-                vectors.differences(limits, starts[r] + begin, found, r * BLOCK, sums, at)
-            else:
-                vectors.differences(limits, starts[r] + begin, found, r * BLOCK, line, 0)
-                for lane in range(sums.shape[1] - begin):
-                    sums[first + r, begin + lane] = line[lane]
-
-    @vectors.njit
-    def finish_signs(found, limits, starts, first, block, signs):
-        for r in range(min(height, signs.shape[0] - first)):
-            signs[first + r, block] = vectors.half(
-                found, r * BLOCK, limits, starts[r] + block * BLOCK
-            )
-
-    @vectors.njit
+    @vectors.inner
     def some(x, weight, limits, kinds, start, first, begin, end, packed, sums, signs):
         found = np.zeros((end - begin, height, BLOCK), kind)
         starts = np.empty(height, np.intp)  # of the limits of each row
@@ -189,20 +186,33 @@ def compiled(by: Pass, pairs: int, *, parallel: bool) -> Any:
                 count(ready, low, weight, block, found[block - begin])
         for block in range(begin, end):
             if packed:
-                finish_signs(found[block - begin], limits, starts, first, block, signs)
+                _finish_signs(found[block - begin], limits, starts, first, block, signs)
             else:
-                finish_sums(found[block - begin], limits, starts, first, block, sums)
+                _finish_sums(found[block - begin], limits, starts, first, block, sums)
 
-    @numba.njit(nogil=True, error_model="numpy", parallel=parallel)
-    def whole(x, weight, limits, kinds, start, parts, packed, sums, signs):
-        blocks = weight.shape[0]
-        groups = (x.shape[0] + height - 1) // height
-        for task in prange(groups * parts):
-            first, part = height * (task // parts), task % parts
-            begin, end = blocks * part // parts, blocks * (part + 1) // parts
-            some(x, weight, limits, kinds, start, first, begin, end, packed, sums, signs)
+    return some
 
-    return whole
+
+@vectors.inner
+def _finish_sums(found, limits, starts, first, block, sums):
+    begin = block * BLOCK
+    whole = begin + BLOCK <= sums.shape[1]
+    line = np.empty(BLOCK, np.int32)
+    for r in range(min(found.shape[0], sums.shape[0] - first)):
+        base, place = starts[r] + begin, r * BLOCK
+        if whole:
+            vectors.differences(limits, base, found, place, sums, (first + r) * sums.shape[1] + begin)
+        else:
+            vectors.differences(limits, base, found, place, line, 0)
+            for lane in range(sums.shape[1] - begin):
+                sums[first + r, begin + lane] = line[lane]
+
+
+@vectors.inner
+def _finish_signs(found, limits, starts, first, block, signs):
+    for r in range(min(found.shape[0], signs.shape[0] - first)):
+        most = starts[r] + block * BLOCK
+        signs[first + r, block] = vectors.half(found, r * BLOCK, limits, most)
 
 
 ONES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1).astype(np.uint8)

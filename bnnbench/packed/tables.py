@@ -39,7 +39,7 @@ from bnnbench.packed.vectors import (
     constant,
     intrinsic,
     load,
-    njit,
+    inner,
     pointer,
     scaled,
     store,
@@ -90,7 +90,7 @@ def parts(pairs: int) -> tuple[Any, Any]:
     """Return the passes for ``2 pairs`` rows at a time: spread their signs, count one block."""
     tile = _tile(pairs)
 
-    @njit
+    @inner
     def spread(x, first, begin, end):
         """The tables of rows from ``first`` on, for the steps from ``begin`` to ``end``."""
         tables = np.empty((end - begin, STEP, pairs, 2, 2), np.uint64)
@@ -110,7 +110,7 @@ def parts(pairs: int) -> tuple[Any, Any]:
                         o += 1
         return tables
 
-    @njit
+    @inner
     def count(tables, begin, weight, block, counts):
         """Add for each row and output of a block how many products are -1, in the same steps."""
         for side in range(2):
@@ -120,7 +120,7 @@ def parts(pairs: int) -> tuple[Any, Any]:
     return spread, count
 
 
-@njit
+@inner
 def _pair(x, row, begin, low, high):
     """Put half bytes of two rows side by side; what is beyond the last row or byte is 0."""
     last = min(low.size, x.shape[1] - begin)

@@ -200,7 +200,9 @@ GOOD = pack(signs(3, 70))
         lambda: BinaryDense(GOOD, 70)(GOOD[:, :1]),
         lambda: BinaryDense(GOOD, 70)(GOOD[0]),
         lambda: BinaryDense(GOOD, 70)(GOOD.astype(np.float32)),
-        lambda: BinaryDense(GOOD, 70).signs(GOOD, Thresholds(np.zeros(2, np.int32), np.ones(2, bool))),
+        lambda: BinaryDense(GOOD, 70).signs(
+            GOOD, Thresholds(np.zeros(2, np.int32), np.ones(2, bool))
+        ),
         lambda: RealDense(GOOD, 70)(np.ones((1, 70))),
         lambda: RealDense(GOOD, 70)(np.ones((1, 71), np.float32)),
         lambda: RealDense(GOOD, 70)(np.ones(70, np.float32)),

@@ -57,14 +57,18 @@ def parts(pairs: int) -> tuple[Any, Any]:
         return found
 
     @inner
-    def count(found, begin, weight, block, counts):
-        """Add for each row and output of a block how many products are -1, in these words."""
+    def count(found, begin, weight, first, counts):
+        """Add how many products are -1, in the words of ``found`` from ``begin`` on.
+
+        ``counts`` is (blocks, rows, 32), its first block number ``first`` of the weights.
+        """
         words = found.shape[1]
-        for group in range(rows // together):
-            for lane in range(0, BLOCK, WIDE):
-                start = (block * weight.shape[1] + begin) * BLOCK + lane
-                place = group * together * BLOCK + lane
-                tile(found, group * words * together, weight, start, words, counts, place)
+        for block in range(counts.shape[0]):
+            for group in range(rows // together):
+                for lane in range(0, BLOCK, WIDE):
+                    start = ((first + block) * weight.shape[1] + begin) * BLOCK + lane
+                    place = (block * rows + group * together) * BLOCK + lane
+                    tile(found, group * words * together, weight, start, words, counts, place)
 
     return spread, count
 

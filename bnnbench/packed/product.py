@@ -182,37 +182,40 @@ def _some(by: Pass, pairs: int) -> Any:
         for slab in range(slabs):
             low, high = steps * slab // slabs, steps * (slab + 1) // slabs
             ready = spread(x, first, low, high)
-            for block in range(begin, end):
-                count(ready, low, weight, block, found[block - begin])
-        for block in range(begin, end):
-            if packed:
-                _finish_signs(found[block - begin], limits, starts, first, block, signs)
-            else:
-                _finish_sums(found[block - begin], limits, starts, first, block, sums)
+            count(ready, low, weight, begin, found)
+        if packed:
+            _finish_signs(found, limits, starts, first, begin, signs)
+        else:
+            _finish_sums(found, limits, starts, first, begin, sums)
 
     return some
 
 
 @vectors.inner
 def _finish_sums(found, limits, starts, first, block, sums):
-    begin = block * BLOCK
-    whole = begin + BLOCK <= sums.shape[1]
+    """Write the sums of blocks of outputs, ``found`` (blocks, rows, 32) being their counts."""
     line = np.empty(BLOCK, np.int32)
-    for r in range(min(found.shape[0], sums.shape[0] - first)):
-        base, place = starts[r] + begin, r * BLOCK
-        if whole:
-            vectors.differences(limits, base, found, place, sums, (first + r) * sums.shape[1] + begin)
-        else:
-            vectors.differences(limits, base, found, place, line, 0)
-            for lane in range(sums.shape[1] - begin):
-                sums[first + r, begin + lane] = line[lane]
+    rows, outputs = min(found.shape[1], sums.shape[0] - first), sums.shape[1]
+    for b in range(found.shape[0]):
+        begin = (block + b) * BLOCK
+        for r in range(rows):
+            base, place = starts[r] + begin, (b * found.shape[1] + r) * BLOCK
+            if begin + BLOCK <= outputs:
+                at = (first + r) * outputs + begin
+                vectors.differences(limits, base, found, place, sums, at)
+            else:
+                vectors.differences(limits, base, found, place, line, 0)
+                for lane in range(outputs - begin):
+                    sums[first + r, begin + lane] = line[lane]
 
 
 @vectors.inner
 def _finish_signs(found, limits, starts, first, block, signs):
-    for r in range(min(found.shape[0], signs.shape[0] - first)):
-        most = starts[r] + block * BLOCK
-        signs[first + r, block] = vectors.half(found, r * BLOCK, limits, most)
+    """Write where the counts of blocks of outputs are at most the limit."""
+    for r in range(min(found.shape[1], signs.shape[0] - first)):
+        for b in range(found.shape[0]):
+            most, place = starts[r] + (block + b) * BLOCK, (b * found.shape[1] + r) * BLOCK
+            signs[first + r, block + b] = vectors.half(found, place, limits, most)
 
 
 ONES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1).astype(np.uint8)

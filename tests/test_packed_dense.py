@@ -104,6 +104,15 @@ def test_more_signs_than_sixteen_bits_count():
         assert_equal_products(-np.ones((1, length), np.int64), np.ones((2, length), np.int64))
 
 
+def test_thresholds_are_not_mixed_up():
+    """What is remembered of one norm serves no other."""
+    x, w = signs(5, 70), signs(6, 70, seed=1)
+    layer = BinaryDense(pack(w), 70)
+    for least in (0, 8, -8, 0):
+        thresholds = Thresholds(np.full(6, least, np.int32), np.zeros(6, bool))
+        assert (layer.signs(pack(x), thresholds) == pack(x @ w.T >= least)).all()
+
+
 @given(st.integers(1, 20), st.integers(1, 70), st.integers(1, 1300), st.integers(0, 2**31))
 @settings(max_examples=40, deadline=None)
 def test_any_shape(rows, outputs, length, seed):

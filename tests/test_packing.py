@@ -296,9 +296,9 @@ class Functions(nn.Module):
     def forward(self, x):
         assert x.dim() == len(x.shape) == 4
         y = self.conv(x) + self.b.view(-1, 1, 1)
-        y = 2 * F.relu(y - 0.5)
+        y = 2 * (y - 0.5)
         z = self.binary(self.act(y))[:, :, ::2, ::2]
-        z = torch.cat([F.pad(z, (1, 1, 1, 0)), torch.relu(F.pad(z, (0, 2, 1, 0)))], dim=1)
+        z = torch.cat([F.relu(F.pad(z, (1, 1, 1, 0))), torch.relu(F.pad(z, (0, 2, 1, 0)))], dim=1)
         z = z.contiguous() + torch.zeros(x.shape[2])[0]
         return self.fc(z.view(x.size(0), -1))
 
@@ -356,6 +356,13 @@ class Attention(nn.Module):
         return y
 
 
+class Strict(Half):
+    """A sign whose 0 is -1."""
+
+    def forward(self, x):
+        return torch.where(x > 0, 1.0, -1.0)
+
+
 REFUSED = {
     "attention": (
         Attention(),
@@ -369,6 +376,7 @@ REFUSED = {
     ),
     "instance norm": (nn.BatchNorm1d(4, track_running_stats=False), "'1' normalizes each batch"),
     "activation": (BinaryActivation(Half()), "'1' is an activation by Half, which is not the sign"),
+    "sign of 0": (BinaryActivation(Strict()), "is an activation by Strict, which is not the sign"),
     "pair": (Pair(), "only a network that gives one tensor can be packed, this one gives tuple"),
 }
 

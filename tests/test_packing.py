@@ -289,7 +289,7 @@ class Functions(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.conv, self.act, self.fc = nn.Conv2d(2, 4, 3, padding=1), RSign(4), nn.Linear(200, 3)
+        self.conv, self.act, self.fc = nn.Conv2d(2, 4, 3, padding=1), RSign(4), nn.Linear(275, 3)
         self.b = nn.Parameter(torch.randn(4))
         self.binary = BinaryConv2d(4, 4, 1, bias=False)
 
@@ -298,7 +298,9 @@ class Functions(nn.Module):
         y = self.conv(x) + self.b.view(-1, 1, 1)
         y = 2 * (y - 0.5)
         z = self.binary(self.act(y))[:, :, ::2, ::2]
-        z = torch.cat([F.relu(F.pad(z, (1, 1, 1, 0))), torch.relu(F.pad(z, (0, 2, 1, 0)))], dim=1)
+        z = torch.cat(
+            [F.relu(F.pad(z, (1, 1, 1, 0, 2, 1))), torch.relu(F.pad(z, (0, 2, 1, 0)))], dim=1
+        )
         z = z.contiguous() + torch.zeros(x.shape[2])[0]
         return self.fc(z.view(x.size(0), -1))
 
@@ -356,6 +358,17 @@ class Attention(nn.Module):
         return y
 
 
+class Call(nn.Module):
+    """A forward that is one function."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
 class Strict(Half):
     """A sign whose 0 is -1."""
 
@@ -377,6 +390,13 @@ REFUSED = {
     "instance norm": (nn.BatchNorm1d(4, track_running_stats=False), "'1' normalizes each batch"),
     "activation": (BinaryActivation(Half()), "'1' is an activation by Half, which is not the sign"),
     "sign of 0": (BinaryActivation(Strict()), "is an activation by Strict, which is not the sign"),
+    "rows": (Call(lambda x: torch.cat([x, x])), "'cat' puts together more than the channels"),
+    "product": (Call(lambda x: x * x), "'mul' multiplies two results that depend on the inputs"),
+    "matrix": (Call(lambda x: x + torch.ones(3, 4)), "has a constant of shape .3, 4., not one a"),
+    "slice": (Call(lambda x: x[:, 1:]), "'getitem' takes a part of a result that is not every"),
+    "view": (Call(lambda x: x.view(-1, 2, 2)), r"'view' makes \(2, 2\) of \(4,\)"),
+    "difference": (Call(lambda x: 1 - x), "'sub' subtracts what depends on the inputs"),
+    "reflection": (Call(lambda x: F.pad(x, (1, 1), "reflect")), "pads otherwise than with a const"),
     "pair": (Pair(), "only a network that gives one tensor can be packed, this one gives tuple"),
 }
 

@@ -314,6 +314,18 @@ def test_functions(random):
     assert {"subsample", "concat", "pad", "relu", "bias", "scale"} <= {*operations(made)}
 
 
+def test_learned_activation(random):
+    """An activation that is a module of known steps is packed as those steps."""
+    learned = RSign(5)
+    learned[0].b.data = torch.randn(5, generator=random)
+    layers = [nn.Linear(4, 5), BinaryActivation(learned), BinaryLinear(5, 3, bias=False)]
+    network = binarized(nn.Sequential(*layers))
+    made = packed(network, (4,), 3)
+    x = torch.randn(30, 4, generator=random)
+    assert operations(made) == ["dense", "bias", "sign", "binary_dense"]
+    assert torch.equal(made(x), network(x))
+
+
 class Odd(nn.ReLU):
     """A subclass that does something else."""
 

@@ -317,7 +317,7 @@ def test_runs_that_are_not_done(state):
 
 
 def test_onnx(run, tmp_path):
-    """An ONNX model is compared as a packed file is; its binary weights are bytes, and it says so."""
+    """An ONNX model is compared as a packed file is; it says that its weights are bytes."""
     pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")
     path = tmp_path / "m.onnx"
     code, out, err = run("export", "s/t/bop/1", "-o", str(path), "--format", "onnx")

@@ -305,6 +305,29 @@ class Functions(nn.Module):
         return self.fc(z.view(x.size(0), -1))
 
 
+class Named(nn.ModuleDict):
+    """Modules of odd names, one after the other."""
+
+    def forward(self, x):
+        return self["in-put"](self["a b"](self["a-b"](x)))
+
+
+def test_odd_names(random):
+    """Modules of any name and depth are packed; their nodes have plain names, one each."""
+    layers = {"a-b": BinaryLinear(4, 4, bias=False), "a b": nn.ReLU(), "in-put": nn.ReLU()}
+    network = binarized(nn.Sequential(Named(layers)))
+    network.add_module("x" * 300, nn.Linear(4, 2))
+    made = packed(network, (4,), 2)
+    x = torch.randint(-5, 5, (9, 4), generator=random).float()
+    assert torch.equal(made(x), network(x))
+    assert [node.name for node in made.description.nodes] == [
+        *("0.a_b", "0.a_b_2", "0.in_put"),
+        "x" * 180,
+    ]
+    with pytest.raises(UsageError, match=r"inputs of \(1, 2, 3, 4\) cannot be packed"):
+        lowered(network, (1, 2, 3, 4))
+
+
 def test_functions(random):
     """Functions and methods of a forward are nodes as layers are; shapes are known to it."""
     network = binarized(Functions())

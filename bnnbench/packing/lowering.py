@@ -6,6 +6,7 @@ may do something else. What has none is refused by name.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import fx, nn
 
+LONGEST = 180  #: letters of a module's name that are kept
 KNOWN = "docs/packed-format.md lists the layers that can be"
 
 
@@ -38,14 +40,15 @@ class Draft:
         self.layers: dict[str, str] = {}
 
     def add(self, kind: Any, name: str, inputs: Sequence[str], **given: Any) -> str:
-        """Add a node and return its name, which is made another if it is taken.
+        """Add a node and return its name, which is made another if it is taken or has odd letters.
 
         Arrays and tensors among what is given become its parts, all else its fields; a part that is
         None is none.
         """
-        free, number = name, 2
+        plain = re.sub(r"[^A-Za-z0-9_.]", "_", name)[:LONGEST]
+        free, number = plain, 2
         while free in self.nodes or free == ops.INPUT:
-            free, number = f"{name}_{number}", number + 1
+            free, number = f"{plain}_{number}", number + 1
         parts = {k: v for k, v in given.items() if isinstance(v, np.ndarray | torch.Tensor)}
         fields = {k: v for k, v in given.items() if k not in parts and v is not None}
         self.nodes[free] = kind(name=free, inputs=tuple(inputs), **fields)
@@ -72,6 +75,8 @@ def lowered(network: nn.Module, shape: tuple[int, ...]) -> Draft:
     Raises:
         UsageError: something in it cannot be packed; the message names it.
     """
+    if len(shape) > 3:
+        raise UsageError(f"inputs of {shape} cannot be packed; those of 1 to 3 dimensions can")
     graph = traced(network, shape)
     draft, names = Draft(), dict[Any, str]()
     for node in graph.nodes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bnnbench.measurements import Measurement
 from bnnbench.runs import Part, Run
 from bnnbench.store import CONFIRM, DONE
-from bnnbench.studies import parse_study
+from bnnbench.studyfile import parse_study
 
 EPOCHS = 3
 LAYERS = ("dense2.weight", "dense1.weight")

@@ -90,7 +90,7 @@ def put(store, rng, task, method, seed):
 
 
 def several(tasks):
-    from bnnbench.studies import parse_study
+    from bnnbench.studyfile import parse_study
 
     methods = [{"method": method} for method in METHODS]
     values = {"title": "Several", "tasks": tasks, "methods": methods, "protocol": {"seeds": 8}}

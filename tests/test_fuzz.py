@@ -36,7 +36,8 @@ from bnnbench.checkpoints import BEFORE, TRAINING, Checkpoints
 from bnnbench.errors import BnnbenchError, DataError, PluginError, UsageError
 from bnnbench.experiments import Workbench
 from bnnbench.plugins import GROUP, KINDS, Plugins, load_plugins
-from bnnbench.studies import Study, check_name, parse_study, read_study
+from bnnbench.studies import Study, check_name
+from bnnbench.studyfile import parse_study, read_study
 from bnnbench_plugins.datasets.idx import read_idx
 from bnnbench_plugins.datasets.matlab import arrays
 from bnnbench_plugins.datasets.records import read_records

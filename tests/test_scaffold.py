@@ -21,7 +21,7 @@ from bnnbench.experiments import Workbench
 from bnnbench.plugins import KINDS as REGISTRY
 from bnnbench.plugins import load_plugins
 from bnnbench.scaffold import KINDS, Package
-from bnnbench.studies import read_study
+from bnnbench.studyfile import read_study
 
 from .first_plugin import call, environment, first_plugin
 

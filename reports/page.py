@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     Draw = Callable[[Results], Figure | None]
 
 #: the page's own script, in the order in which its files are joined
-SCRIPT = ("statistics", "view", "selection", "curves", "drawings", "files", "page")
+SCRIPT = ("statistics", "view", "selection", "curves", "drawings", "files", "sorting", "page")
 
 #: what JSON in a script element must not hold as it is
 ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}

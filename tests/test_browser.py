@@ -395,6 +395,57 @@ def test_the_legend_chooses_too(seen):
     assert ("a", "ste") not in seen.selection()
 
 
+def column(page, place, number):
+    """The texts of a column, from the top."""
+    return page.locator(f"{place} tbody tr td:nth-child({number})").all_inner_texts()
+
+
+def test_tables_are_sorted_by_a_column(seen):
+    """A click on a number's head: greatest first, least first, as at first; "–" stands last."""
+    place, mean = "#selection-table", 4
+    first = column(seen.page, place, mean)
+    known = sorted((float(text) for text in first if text != "–"), reverse=True)
+    head = seen.page.locator(f"{place} th:nth-child({mean})")
+
+    found = []
+    for _ in range(3):
+        head.locator("button").click()
+        found.append((head.get_attribute("aria-sort"), column(seen.page, place, mean)))
+
+    missing = ["–"] * first.count("–")
+    assert found == [
+        ("descending", [f"{value:.2f}" for value in known] + missing),
+        ("ascending", [f"{value:.2f}" for value in reversed(known)] + missing),
+        (None, first),
+    ]
+
+
+def test_the_selection_keeps_its_order(seen):
+    """A table that is made anew is sorted as the one before it, and method goes with its number."""
+    place = "#selection-table"
+    seen.page.locator(f"{place} th:nth-child(4) button").click()
+    before = list(zip(column(seen.page, place, 2), column(seen.page, place, 4), strict=True))
+    seen.page.uncheck("input[value=ste]")
+
+    after = list(zip(column(seen.page, place, 2), column(seen.page, place, 4), strict=True))
+
+    assert after == [row for row in before if row[0] != "ste"]
+    assert after
+
+
+def test_other_modes_stay_with_their_method(seen):
+    """In the table of results a faint row follows the row of its method, however it is sorted."""
+    rows = "#results table tbody tr"
+    pairs = """rows => rows.map((row, at) => [row, rows[at - 1]])
+        .filter(([row]) => row.className === "faint").map(pair => pair.map(r => r.innerText))"""
+    before = seen.page.locator(rows).evaluate_all(pairs)
+    seen.page.locator("#results th:nth-child(2) button").first.click()
+
+    assert before
+    assert sorted(before) == sorted(seen.page.locator(rows).evaluate_all(pairs))
+    assert seen.page.locator("#results th").nth(1).get_attribute("aria-sort") == "ascending"
+
+
 def test_figures_are_files(seen, results):
     """Every figure's numbers are a CSV and its drawing an SVG, dark on white, without script."""
     bars = seen.page.locator(".card .plot").count()

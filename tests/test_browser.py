@@ -386,6 +386,16 @@ def test_curves_are_those_of_numpy(seen, results):
 LINES = ("median", "quartiles low", "quartiles high")
 
 
+def test_few_epochs_have_whole_ticks(seen):
+    """On the first panel's axis there is nothing between two epochs."""
+    seen.page.locator("#curves .xtick").first.wait_for()
+
+    ticks = seen.page.locator("#curves .xaxislayer-above .xtick").all_inner_texts()
+
+    assert ticks
+    assert {str(epoch) for epoch in range(1, EPOCHS + 1)} >= set(ticks)
+
+
 def test_the_legend_chooses_too(seen):
     """A click on a method in the legend hides it in the table as well."""
     seen.page.locator("#curves .legendtoggle").nth(1).click()

@@ -138,6 +138,7 @@ RUNS = Table(
         nested("plugins", _environment("plugins", {}), "their versions, by name"),
         nested("code", "run.code", "versions of what the run's components come from"),
         text("error", "entry.error", "why it failed, diverged or was pruned"),
+        text("failure", "entry.failure", "its kind, where it failed"),
     ),
 )
 

@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 
 VERSION_TABLE = "bnnbench_alembic_version"
-HEAD = "0003"  #: the newest migration, which a test compares with the folder
+HEAD = "0004"  #: the newest migration, which a test compares with the folder
 
 metadata = MetaData()
 
@@ -62,6 +62,7 @@ runs = Table(
     Column("started_at", Float),
     Column("finished_at", Float),
     Column("outcome", Text),  # of a run that has ended; see bnnbench.outcomes
+    Column("failure", String(20), nullable=False, server_default=""),  # see bnnbench.failures
 )
 
 entries = Table(

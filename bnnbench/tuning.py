@@ -19,6 +19,7 @@ from bnnbench.budget import Spent, is_open, missing, trained
 from bnnbench.catalogue import FORMER
 from bnnbench.cells import Cell, cells, check
 from bnnbench.errors import BnnbenchError, UsageError
+from bnnbench.failures import LOST, Failure
 from bnnbench.leases import ElsewhereError, Leases, LostLeaseError, told
 from bnnbench.needs import Need, Wanted, builds_on
 from bnnbench.runs import Part
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
 
 
 PAUSE = 0.5  #: seconds until a worker looks again at what others are at
-LOST = "lost"  #: the kind of event that tells of a run whose worker died
 MOST_LOST = 4  #: workers that a run may lose at one place before it fails
 
 
@@ -326,37 +326,43 @@ class StudyRunner:
         if entry.state in ENDED:
             self._mention_bases(cell, run.seed)
             return
-        problems = [self._base(base, run.seed) for base in cell.bases.values()]
+        failures = [self._base(base, run.seed) for base in cell.bases.values()]
         with self.leases.claimed(f"run {run.key}") as claim:
             if self._state(entry) in ENDED:  # by another worker, a moment ago
                 return
-            problems += [self._lost(entry, claim)]
-            if any(problems):
-                self.trainer.fail(entry, "; ".join(filter(None, problems)), claim)
+            found = list(filter(None, [*failures, self._lost(entry, claim)]))
+            if found:
+                reason = "; ".join(failure.reason for failure in found)
+                self.trainer.fail(entry, found[0]._replace(reason=reason), claim)
             else:
                 self.trainer.train(entry, run, trial, claim)
 
-    def _lost(self, entry: Entry, claim: Claim) -> str:
-        """Write down that a run's worker was lost; return what is wrong if it is the run's doing.
+    def _lost(self, entry: Entry, claim: Claim) -> Failure | None:
+        """Write down that a run's worker was lost; return the failure if it is the run's doing.
 
         A run that goes no further, whoever is at it, is one that ends its workers.
         """
         if not claim.former:
-            return ""
+            return None
         epoch = self.store.reached(entry.run_id)
         mark = f"after epoch {epoch}"
         text = f"{entry.label}: lost {mark} with {told(claim.former)}"
         self.store.log(self.name, LOST, text, entry.run_id)
         here = [found for found in self.store.logged(entry.run_id, LOST) if mark in found]
         if len(here) < MOST_LOST:
-            return ""
-        return (
+            return None
+        return Failure(
+            LOST,
             f"{len(here)} workers were lost with it {mark}: killed, out of memory, or a fault in a"
-            " plugin's native code; --retry-failed tries it again"
+            " plugin's native code; --retry lost tries it again",
         )
 
-    def _base(self, cell: Cell, seed: int) -> str:
-        """Let the run be there that others of this seed build on; return what is wrong with it."""
+    def _base(self, cell: Cell, seed: int) -> Failure | None:
+        """Let the run be there that others of this seed build on; return why it is not.
+
+        Raises:
+            ElsewhereError: another worker is at it.
+        """
         for made in self._made(cell, seed):
             if made.state == DONE and not self._is_ready(made.run):
                 self.store.end_run(made.run_id, PENDING)  # its weights were lost
@@ -367,9 +373,10 @@ class StudyRunner:
         self._build(cell, self._entry(entry), run, None)
         entry = self._entry(entry)
         if entry.state == DONE:
-            return ""
+            return None
         reason = entry.error.partition("\n")[0]
-        return f"the run {cell.method.name!r} that it builds on {entry.state}: {reason}"
+        told = f"the run {cell.method.name!r} that it builds on {entry.state}: {reason}"
+        return Failure(entry.failure, told)
 
     def _mention_bases(self, cell: Cell, seed: int) -> None:
         """Give what a finished run, perhaps another study's, builds on its place in this study."""

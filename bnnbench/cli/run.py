@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +19,7 @@ from bnnbench.cli.options import (
     threads_option,
 )
 from bnnbench.errors import IncompleteError, InterruptedStudyError
+from bnnbench.failures import KINDS
 from bnnbench.stopping import Stop
 
 if TYPE_CHECKING:
@@ -28,6 +29,24 @@ if TYPE_CHECKING:
     from bnnbench.results import Results
     from bnnbench.store import Store
     from bnnbench.tuning import StudyRunner
+
+
+ALL = "all"
+
+
+class Kind(click.Choice):
+    """A kind of failure; a run that diverged has not failed, and it is said why."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the kind."""
+        if value == "diverged":
+            self.fail(
+                "a run is trained again only where it failed, one that diverged is a result and"
+                " stays; other hyperparameters make another study",
+                param,
+                ctx,
+            )
+        return super().convert(value, param, ctx)
 
 
 @click.command()
@@ -48,7 +67,14 @@ if TYPE_CHECKING:
     metavar="SECONDS",
     help="Between two checkpoints, from which a run is taken up. [default: 1 to 60, as they cost]",
 )
-@click.option("--retry-failed", is_flag=True, help="Train confirming runs that failed once more.")
+@click.option(
+    "--retry",
+    "kinds",
+    type=Kind([*KINDS, ALL]),
+    multiple=True,
+    help="Train confirming runs again that failed so. May be repeated.",
+)
+@click.option("--retry-failed", is_flag=True, help="The same as --retry all.")
 @click.option("--take-over", is_flag=True, help="Who works at it on other machines is gone.")
 @checkpoints_option
 @storage_option
@@ -64,6 +90,7 @@ def run(
     threads: int | None,
     checkpoint_every: float | None,
     checkpoints: str | None,
+    kinds: tuple[str, ...],
     retry_failed: bool,
     take_over: bool,
     storage: str,
@@ -95,7 +122,7 @@ def run(
         if as_worker:
             stop_with_supervisor()
         else:
-            _prepare(runner, retry_failed=retry_failed)
+            _prepare(runner, {*kinds, ALL} if retry_failed else set(kinds))
         with progress.watching(name, [] if as_worker else runner.needs()):
             if isinstance(progress, CrewProgress):
                 options = _given(checkpoints, checkpoint_every, take_over=take_over)
@@ -110,11 +137,13 @@ def run(
         click.echo(f"report: bnnbench report {name}{again(storage)}")
 
 
-def _prepare(runner: StudyRunner, *, retry_failed: bool) -> None:
+def _prepare(runner: StudyRunner, retried: set[str]) -> None:
     """What is done once, however many workers there are."""
     _warn_of_age(runner)
-    if retry_failed:
-        runner.store.retry_failed(runner.name)
+    if retried:
+        kinds = () if ALL in retried else retried
+        count = runner.store.retry_failed(runner.name, kinds)
+        click.echo(f"runs to be trained again: {count}; trials that failed stay failed")
     runner.check()
 
 

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from bnnbench.catalogue import FORMER
+from bnnbench.deployments import kept
 from bnnbench.graph import START_FROM, TEACHER
 from bnnbench.rows import Row, Table
 from bnnbench.store import BASE, CONFIRM, DONE, Entry, Store
 
 if TYPE_CHECKING:
+    from bnnbench.deployments import Deployment, Refusal
     from bnnbench.interfaces import Task as Kind
     from bnnbench.outcomes import Outcome
     from bnnbench.series import Series
@@ -105,6 +107,11 @@ class Results:
     def outcomes(self) -> dict[int, Outcome]:
         """What the finished runs came to, by the runs' numbers."""
         return self._store.outcomes(self.name, DONE)
+
+    @cached_property
+    def deployments(self) -> dict[int, Deployment | Refusal]:
+        """What the networks of runs are as they would be deployed, by the runs' numbers."""
+        return kept(self._store, self.name)
 
     def kind(self, task: str) -> Kind:
         """Return what a task is, by its data."""

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NETWORK, LATENT = "network.", "latent."  #: the two kinds of tensors in a file of weights
-WEIGHTS, TRAINING, BEFORE = "weights", "training", "training-before"  #: the kinds of files
+WEIGHTS, TRAINING, BEFORE = "weights", "training", "training-before"  #: the kinds of files,
+BINARY = "binary"  #: and that of weights in their binary mode, kept to be exported
 
 #: what a file may raise whose checksum is right and whose content is nonsense
 _NONSENSE = (AttributeError, IndexError, KeyError, RecursionError, TypeError, ValueError)
@@ -84,11 +85,18 @@ class Checkpoints:
             return False
 
     def save_weights(self, weights: Weights) -> None:
-        """Keep the weights of a run."""
+        """Keep the weights of a run, for the runs that build on it."""
+        self._save(weights, WEIGHTS)
+
+    def save_binary(self, weights: Weights) -> None:
+        """Keep the weights of a run in its binary mode, to be exported."""
+        self._save(weights, BINARY)
+
+    def _save(self, weights: Weights, kind: str) -> None:
         tensors = {NETWORK + name: tensor for name, tensor in weights.network.items()}
         tensors |= {LATENT + name: tensor for name, tensor in weights.latents.items()}
         facts = {"judged": weights.judged, "draws": weights.draws, "progress": weights.progress}
-        self._write(self._path(weights.run.key, WEIGHTS), tensors, weights.run, facts)
+        self._write(self._path(weights.run.key, kind), tensors, weights.run, facts)
 
     def weights(self, key: str) -> Weights:
         """Return the weights of a run, on the CPU.
@@ -96,7 +104,18 @@ class Checkpoints:
         Raises:
             DataError: there are none, or the file is damaged.
         """
-        path = self._path(key, WEIGHTS)
+        return self._weights(key, WEIGHTS)
+
+    def binary(self, key: str) -> Weights | None:
+        """Return the weights of a run in its binary mode, on the CPU, None where none were kept.
+
+        Raises:
+            DataError: the file is damaged.
+        """
+        return self._weights(key, BINARY) if self._path(key, BINARY).exists() else None
+
+    def _weights(self, key: str, kind: str) -> Weights:
+        path = self._path(key, kind)
         tensors, run, facts = self._read(path)
         if run.key != key:
             raise DataError(

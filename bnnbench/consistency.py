@@ -147,7 +147,7 @@ class _Look:
         for key, kind in files:
             if fault := self.checkpoints.fault(key, kind):
                 yield fault
-            elif kind != "weights" and states[key] in ENDED:
+            elif kind not in ("weights", "binary") and states[key] in ENDED:
                 self.leftovers.append(f"{key}.{kind}: its run has ended")
         kept = {key for key, kind in files if kind == "weights"}
         for entry in self.runs.values():

@@ -31,13 +31,18 @@ def describe_environment(plugins: Plugins, device: str) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
         "system": f"{platform.system()} {platform.release()}",
         "python": sys.version.split()[0],
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": versions(),
         "plugins": {
             plugin.name: f"{plugin.distribution} {plugin.version}"
             for plugin in plugins.plugins
             if not plugin.reason
         },
     }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that decide about results."""
+    return {name: _version(name) for name in PACKAGES}
 
 
 class Neighbours:

@@ -82,19 +82,24 @@ def _answers(
     model: nn.Module, latents: Latents, mode: InferenceMode, examples: Examples
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Outputs, inputs and targets, batch by batch."""
-    size = max(1, min(BATCH, NUMBERS // math.prod(examples.shape)))
     if mode.draws == 1:
         latents.project(mode.view)
-        for inputs, targets in examples.batches(size):
+        for inputs, targets in batches_of(examples):
             yield model(inputs), inputs, targets
         return
-    means = _averages(model, latents, mode, examples, size)
-    for outputs, (inputs, targets) in zip(means, examples.batches(size), strict=True):
+    means = _averages(model, latents, mode, examples)
+    for outputs, (inputs, targets) in zip(means, batches_of(examples), strict=True):
         yield outputs, inputs, targets
 
 
+def batches_of(examples: Examples) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield inputs and targets in batches of a size that fits into memory."""
+    size = max(1, min(BATCH, NUMBERS // math.prod(examples.shape)))
+    return examples.batches(size)
+
+
 def _averages(
-    model: nn.Module, latents: Latents, mode: InferenceMode, examples: Examples, size: int
+    model: nn.Module, latents: Latents, mode: InferenceMode, examples: Examples
 ) -> list[Tensor]:
     """The mean outputs of the sampled networks, batch by batch.
 
@@ -104,7 +109,7 @@ def _averages(
     means: list[Tensor] = []
     for draw in range(mode.draws):
         latents.project(mode.view)
-        for place, (inputs, _) in enumerate(examples.batches(size)):
+        for place, (inputs, _) in enumerate(batches_of(examples)):
             outputs = model(inputs) / mode.draws
             if draw:
                 means[place] += outputs

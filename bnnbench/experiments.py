@@ -317,15 +317,18 @@ class Experiment:
         return Training(self.network, self.method, self.data, self.loss, settings, self.probes)
 
 
-def weights(run: Run, training: Training) -> Weights:
-    """Return what a finished training leaves to the runs that build on it."""
+def weights(run: Run, training: Training, mode: str = "") -> Weights:
+    """Return what a finished training leaves behind: to the runs that build on it, or to export.
+
+    ``mode`` is the inference mode whose network is meant, the judged one if none is named.
+    """
     from bnnbench.checkpoints import Weights
 
     latents = {f"{name}.weight": latent for name, latent in training.latents.state().items()}
-    judged, at = training.judged, training.selected.at
-    network = training.network()
+    mode, at = mode or training.method.judged, training.selected.at
+    network = training.network(mode)
     last = training.at(at["epoch"] - 1, max(training.steps, 1) - 1)
-    return Weights(run, network, latents, training.method.judged, judged.draws, last)
+    return Weights(run, network, latents, mode, training.modes[mode].draws, last)
 
 
 def _tried(network: nn.Module, inputs: Tensor, run: Run) -> Tensor:

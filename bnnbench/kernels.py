@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numba
 import numpy as np
-import torch
 from numba import prange
 from numba.extending import overload
 
@@ -103,7 +102,7 @@ def run(
         moments: of the optimizer, likewise.
         numbers: of the optimizer, of backward and of forward.
         key: of :mod:`bnnbench.chance`.
-        parallel: with the threads of :func:`follow_torch_threads`, or with one.
+        parallel: with the threads of :mod:`bnnbench.threads`, or with one.
 
     Raises:
         PluginError: a rule uses what cannot be compiled.
@@ -121,21 +120,6 @@ def run(
             f" {forward.__qualname__} does not compile: {_reason(error)}"
         ) from error
     return int(flips)
-
-
-def follow_torch_threads() -> int:
-    """Let the compiled passes use as many threads as torch; return the number.
-
-    As numba starts its threads it tells OpenMP to use all cores, and OpenMP is torch's too: torch
-    would go on with all of them, and say that it uses fewer.
-    """
-    most: int = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
-    wanted = torch.get_num_threads()
-    count = min(wanted, most)
-    if count > 1:
-        numba.set_num_threads(count)
-        torch.set_num_threads(wanted)
-    return count
 
 
 def _flat(tensor: Tensor) -> Any:

@@ -15,7 +15,7 @@ from bnnbench.failures import TRANSIENT, Failure, failure_of
 from bnnbench.leases import LostLeaseError
 from bnnbench.plugins import describe
 from bnnbench.stopping import Stop
-from bnnbench.store import BASE, DIVERGED, DONE, FAILED, PENDING, PRUNED, Entry, Store
+from bnnbench.store import BASE, DIVERGED, DONE, FAILED, PENDING, PRUNED, TUNE, Entry, Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -123,7 +123,8 @@ class Trainer:
 
     A run that fails is stored with its traceback. ``checkpoint_every`` are the seconds between two
     checkpoints, as many as they are worth if None; one that cannot be written costs nothing but the
-    taking up. All that is written of a run names the claim on it.
+    taking up. With ``keep`` the weights of runs that are no trials are kept to be exported. All that
+    is written of a run names the claim on it.
     """
 
     def __init__(
@@ -134,8 +135,10 @@ class Trainer:
         observer: Observer,
         checkpoint_every: float | None,
         stop: Stop | None = None,
+        *,
+        keep: bool = False,
     ) -> None:
-        self.store, self.study, self.workbench = store, study, workbench
+        self.store, self.study, self.workbench, self.keep = store, study, workbench, keep
         self.observer, self.checkpoint_every = observer, checkpoint_every
         self.checkpoints, self.stop = workbench.checkpoints, stop or Stop()
 
@@ -253,6 +256,8 @@ class Trainer:
             self.stop.obey()
         if entry.role == BASE:
             self.checkpoints.save_weights(weights(run, training))
+        if self.keep and entry.role != TUNE:
+            self.checkpoints.save_binary(weights(run, training, "binary"))
         return begun is None
 
     def _begun(self, entry: Entry, run: Run) -> tuple[Experiment, Training, int | None]:

@@ -172,11 +172,15 @@ class Training:
         for probe, saved in zip(self.probes, state["probes"], strict=True):
             probe.load(_on(self.settings.device, saved))
 
-    def network(self) -> dict[str, Tensor]:
-        """Return the state of the selected network as it is judged; ask when all is over."""
+    def network(self, mode: str = "") -> dict[str, Tensor]:
+        """Return the state of the selected network in a mode, its own if none is named.
+
+        Ask when all is over.
+        """
+        wanted = self.modes[mode or self.method.judged]
         batches = self._for_reestimation()
-        with reestimated(self.model, self.latents, self.judged, batches), self.random.in_force():
-            self.latents.project(self.judged.view)
+        with reestimated(self.model, self.latents, wanted, batches), self.random.in_force():
+            self.latents.project(wanted.view)
             return copy.deepcopy(self.model.state_dict())
 
     def at(self, epoch: int, step: int) -> Progress:
@@ -340,7 +344,7 @@ class Training:
         """The selected network in every inference mode, on validation and, once, on test."""
         self.clock.enter(buckets.EVALUATION)
         modes, at = self.selected.restore(self)
-        self.judged = modes[self.method.judged]
+        self.modes, self.judged = modes, modes[self.method.judged]
         measured = [
             Measurement("selected_epoch", at["epoch"]),
             Measurement("activation_bits", activation_bits(self.model)),

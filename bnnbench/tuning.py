@@ -64,10 +64,14 @@ class StudyRunner:
         checkpoint_every: float | None = None,
         leases: Leases | None = None,
         stop: Stop | None = None,
+        *,
+        keep: bool = False,
     ) -> None:
         self.store, self.name, self.workbench = store, name, workbench
         self.leases, self.stop = leases or Leases(store), stop or Stop()
-        self.trainer = Trainer(store, name, workbench, observer, checkpoint_every, self.stop)
+        self.trainer = Trainer(
+            store, name, workbench, observer, checkpoint_every, self.stop, keep=keep
+        )
         self.study = store.study(name)
         self.cells = cells(name, self.study, workbench)
         self.protocol = self.study.protocol

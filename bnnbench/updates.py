@@ -87,10 +87,10 @@ class OnePass(_Once):
     """One compiled pass over each layer's weights."""
 
     def __init__(self, latents: Latents, optimizer: Any) -> None:
-        from bnnbench import kernels
+        from bnnbench import kernels, threads
 
         self.latents, self.optimizer, self.kernels = latents, optimizer, kernels
-        self.parallel = kernels.follow_torch_threads() > 1
+        self.parallel = threads.follow_torch_threads() > 1
         self.projected = False
 
     def project(self, binarizer: Binarizer) -> None:

@@ -138,7 +138,7 @@ def test_threads_change_no_bit(name, monkeypatch):
     """On two threads each weight becomes what it becomes on one."""
     alone = Moved(OnePass, name)
     list(alone.go(3))
-    monkeypatch.setattr(kernels, "follow_torch_threads", lambda: 2)
+    monkeypatch.setattr("bnnbench.threads.follow_torch_threads", lambda: 2)
     together = Moved(OnePass, name)
     assert together.update.parallel
     list(together.go(3))

@@ -68,6 +68,9 @@ class Kind(click.Choice):
     help="Between two checkpoints, from which a run is taken up. [default: 1 to 60, as they cost]",
 )
 @click.option(
+    "--keep-weights", is_flag=True, help="Keep the weights of confirming runs: see export."
+)
+@click.option(
     "--retry",
     "kinds",
     type=Kind([*KINDS, ALL]),
@@ -90,6 +93,7 @@ def run(
     threads: int | None,
     checkpoint_every: float | None,
     checkpoints: str | None,
+    keep_weights: bool,
     kinds: tuple[str, ...],
     retry_failed: bool,
     take_over: bool,
@@ -118,7 +122,8 @@ def run(
         plan_table(name, runner.needs(), runner.protocol.seconds)
         return
     with shared(store, name, take_over=take_over) as leases, _interruptible(name) as stop:
-        runner = StudyRunner(store, name, workbench, progress, checkpoint_every, leases, stop)
+        parts = (store, name, workbench, progress, checkpoint_every, leases, stop)
+        runner = StudyRunner(*parts, keep=keep_weights)
         if as_worker:
             stop_with_supervisor()
         else:
@@ -126,6 +131,7 @@ def run(
         with progress.watching(name, [] if as_worker else runner.needs()):
             if isinstance(progress, CrewProgress):
                 options = _given(checkpoints, checkpoint_every, take_over=take_over)
+                options += ["--keep-weights"] * keep_weights
                 crew = commands(settings, name, slots(device, workers or 1), threads, options)
                 work(progress, name, storage, crew)
             else:

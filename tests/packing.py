@@ -1,0 +1,87 @@
+"""Small trained networks, for the tests of what is packed."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+
+from bnnbench.experiments import Workbench, weights
+from bnnbench.interfaces import Dataset, Split
+from bnnbench.packing.export import placed
+from bnnbench.plugins import load_plugins
+from bnnbench.runs import Part, Run
+from bnnbench_plugins.datasets.digits import digits
+
+MLP = Part("mlp", {"depth": 2, "width": 48, "activation": "sign"})
+
+
+@functools.cache
+def images(side: int, train: int = 400, test: int = 150) -> Dataset:
+    """Some of the digits, each pixel as many times as makes them so large."""
+    given = digits()
+
+    def large(split, count):
+        pixels = split.inputs[:count].repeat_interleave(side // 8, 2).repeat_interleave(side // 8, 3)
+        return Split(pixels.contiguous(), split.targets[:count])
+
+    return Dataset(large(given.train, train), large(given.validation, 50), large(given.test, test), 10)
+
+
+class Bench(Workbench):
+    """A workbench whose data set is given."""
+
+    def __init__(self, data: Dataset) -> None:
+        super().__init__(load_plugins(), threads=1)
+        self.data = data
+
+    def dataset(self, part):
+        return self.data
+
+
+def run_of(bench, method="bop", architecture=MLP, epochs=4, seed=1, **hyper) -> Run:
+    """The run of a method with its defaults, but for what is given."""
+
+    def part(kind, name, values):
+        return Part(name, bench.complete(kind, name, values))
+
+    return Run(
+        dataset=Part("digits"),
+        architecture=part("architectures", architecture.name, architecture.hyperparameters),
+        loss=part("losses", "squared-hinge", {}),
+        method=part("methods", method, hyper),
+        seed=seed,
+        epochs=epochs,
+        batch_size=50,
+        test=True,
+        probes=(),
+    )
+
+
+@functools.cache
+def _trained(side, method, architecture, shape, epochs, hyper):
+    data = images(side)
+    bench = Bench(data)
+    values = Part(architecture, dict(shape))
+    run = run_of(bench, method, values, epochs, **dict(hyper))
+    training = bench.prepare(run).training()
+    *_, last = training
+    accuracy = {m.mode: m.value for m in last if (m.metric, m.split) == ("accuracy", "test")}
+    return run, weights(run, training, "binary"), training, accuracy
+
+
+def trained(method="bop", architecture=MLP, side=8, epochs=4, **hyper):
+    """A trained network in its binary mode, its data, and its test accuracies by mode.
+
+    Each is trained once; the network is a new one each time.
+    """
+    shape = tuple(sorted(architecture.hyperparameters.items()))
+    given = (method, architecture.name, shape, epochs, tuple(sorted(hyper.items())))
+    run, kept, _, accuracy = _trained(side, *given)
+    data = images(side)
+    return placed(kept, Bench(data).network(run)), data, accuracy
+
+
+def batch(data: Dataset, count: int = 64) -> torch.Tensor:
+    """Some test images."""
+    return data.test.inputs[:count]

@@ -9,16 +9,13 @@ the bits.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bnnbench.errors import DataError
 from bnnbench.packed import vectors
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 Words = NDArray[np.uint64]
 
@@ -108,7 +105,8 @@ def check_shape(packed: Words, length: int) -> None:
     if packed.dtype != np.uint64 or packed.ndim == 0 or packed.shape[-1] != words(length):
         raise DataError(
             f"{length} signs are {words(length)} words of uint64 along the last axis, got"
-            f" {packed.dtype} of shape {packed.shape}; pack the signs with bnnbench.packed.bits.pack"
+            f" {packed.dtype} of shape {packed.shape}; pack the signs with"
+            " bnnbench.packed.bits.pack"
         )
 
 
@@ -160,12 +158,3 @@ def pack_images(images: NDArray[np.float32]) -> Words:
     packed = np.empty((len(images), planes.shape[2], words(images.shape[1])), np.uint64)
     vectors.pack_planes(planes, packed)
     return packed.reshape(*last.shape[:3], -1)
-
-
-def shape_text(shape: Sequence[int]) -> str:
-    """Return a shape as errors write it.
-
-    >>> shape_text((2, 3))
-    '2x3'
-    """
-    return "x".join(map(str, shape))

@@ -17,9 +17,8 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
-from bnnbench.packed.vectors import I32, I64, load, njit, pointer, scaled, store, vector
+from bnnbench.packed.vectors import I32, I64, intrinsic, load, njit, pointer, scaled, store, vector
 
 BLOCK = 32  #: outputs of a block
 WIDE = 16  #: outputs whose counts are held in registers together
@@ -85,9 +84,7 @@ def _generate(rows: int, context: Any, builder: Any, signature: Any, arguments: 
     """Write the pass over some rows and outputs: their counts in registers, word after word."""
     bases = [pointer(context, builder, signature.args[i], arguments[i]) for i in (0, 2, 5)]
     sizes = [scaled(builder, arguments[i], size) for i, size in ((1, 8), (3, 8), (6, 4))]
-    x, weight, counts = (
-        builder.gep(base, [size]) for base, size in zip(bases, sizes, strict=True)
-    )
+    x, weight, counts = (builder.gep(base, [size]) for base, size in zip(bases, sizes, strict=True))
     wide = vector(I64, WIDE)
     sums = [cgutils.alloca_once_value(builder, ir.Constant(wide, None)) for _ in range(rows)]
     for place in sums:

@@ -125,7 +125,15 @@ class Weights:
         parts = 1 if threads == 1 else min(blocks, max(1, 4 * threads // max(groups, 1)))
         carrier = tables.WORD if self.by == "tables" else counts.WORD
         compiled(self.by, pairs, parallel=threads > 1)(
-            x.view(carrier), self.arranged, limits, rows.kinds, rows.start, parts, packed, sums, signs
+            x.view(carrier),
+            self.arranged,
+            limits,
+            rows.kinds,
+            rows.start,
+            parts,
+            packed,
+            sums,
+            signs,
         )
 
 
@@ -144,7 +152,7 @@ def compiled(by: Pass, pairs: int, *, parallel: bool) -> Any:
     module = tables if by == "tables" else counts
     spread, count = module.parts(pairs)
     height, kind = 2 * pairs, module.COUNT
-    SLAB, count_steps = module.SLAB, vectors.njit(module.steps)
+    most, count_steps = module.SLAB, vectors.njit(module.steps)
 
     @vectors.njit
     def finish_sums(found, limits, starts, first, block, sums):
@@ -173,7 +181,7 @@ def compiled(by: Pass, pairs: int, *, parallel: bool) -> Any:
         for r in range(height):
             starts[r] = kinds[(start + first + r) % kinds.size] * limits.shape[1]
         steps = count_steps(x.shape[1])
-        slabs = (steps + SLAB - 1) // SLAB
+        slabs = (steps + most - 1) // most
         for slab in range(slabs):
             low, high = steps * slab // slabs, steps * (slab + 1) // slabs
             ready = spread(x, first, low, high)

@@ -26,7 +26,6 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import prange, types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from bnnbench.packed.bits import WORD, Words, unpack
@@ -35,6 +34,7 @@ from bnnbench.packed.vectors import (
     I32,
     I64,
     U64,
+    intrinsic,
     load,
     njit,
     pointer,

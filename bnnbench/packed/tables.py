@@ -30,7 +30,6 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 from bnnbench.packed.vectors import (
     I8,
@@ -38,6 +37,7 @@ from bnnbench.packed.vectors import (
     I32,
     I64,
     constant,
+    intrinsic,
     load,
     njit,
     pointer,

@@ -19,9 +19,9 @@ from typing import Any
 import numba
 import numpy as np
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
+from numba import extending, types
 
+intrinsic: Any = extending.intrinsic
 njit: Any = functools.partial(numba.njit, error_model="numpy", nogil=True)
 #: whether functions are compiled at all: NUMBA_DISABLE_JIT leaves only numpy
 COMPILED = not numba.config.DISABLE_JIT and sys.byteorder == "little"  # type: ignore[attr-defined]

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from bnnbench.store import Entry
 
 
+QUIET = 0.005  #: share of the machine that is not worth a word
+
+
 class Deployed(NamedTuple):
     """A run whose network was packed."""
 
@@ -112,18 +115,22 @@ def times(found: Deployment, way: str, batch: int) -> str:
 
 
 def conditions(found: Sequence[Deployed]) -> str:
-    """Return on what was timed, and in how many rounds."""
-    said = dict.fromkeys(_conditions(each.found) for each in found)
-    return "; ".join(said)
+    """Return on what was timed, in how many rounds, and how much of it others used at most."""
+    busy: dict[str, float] = {}
+    for each in found:
+        where = _conditions(each.found)
+        busy[where] = max(busy.get(where, 0.0), each.found.foreign or 0.0)
+    return "; ".join(
+        f"{where}, others used up to {share:.0%} of the machine" if share >= QUIET else where
+        for where, share in busy.items()
+    )
 
 
 def _conditions(found: Deployment) -> str:
     machine: dict[str, Any] = {"processor": "", "cores": "", **found.environment}
-    foreign = found.foreign or 0.0
-    busy = f", others used {foreign:.0%} of the machine meanwhile" if foreign >= 0.005 else ""
     threads = f"{found.threads} thread{'s' if found.threads > 1 else ''}"
     torch = machine.get("packages", {}).get("torch", "")
     return (
         f"{machine['processor']}, {machine['cores']} cores, torch {torch}: {threads},"
-        f" n = {found.rounds} rounds{busy}"
+        f" n = {found.rounds} rounds"
     )

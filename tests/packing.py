@@ -22,10 +22,14 @@ def images(side: int, train: int = 400, test: int = 150) -> Dataset:
     given = digits()
 
     def large(split, count):
-        pixels = split.inputs[:count].repeat_interleave(side // 8, 2).repeat_interleave(side // 8, 3)
+        pixels = (
+            split.inputs[:count].repeat_interleave(side // 8, 2).repeat_interleave(side // 8, 3)
+        )
         return Split(pixels.contiguous(), split.targets[:count])
 
-    return Dataset(large(given.train, train), large(given.validation, 50), large(given.test, test), 10)
+    return Dataset(
+        large(given.train, train), large(given.validation, 50), large(given.test, test), 10
+    )
 
 
 class Bench(Workbench):

@@ -22,6 +22,7 @@ _COMMANDS = {
     "study": ("bnnbench.cli.study:group", "Create, run and look at studies."),
     "export": ("bnnbench.cli.pack:command", "Write a run as a really binary network."),
     "packed": ("bnnbench.cli.packed:group", "Look at really binary networks."),
+    "deploy": ("bnnbench.cli.deploy:command", "Pack the networks of a study and time them."),
     "time": ("bnnbench.cli.time:command", "Time the methods of a study against each other."),
     "plugins": ("bnnbench.cli.plugins:group", "List plugins and explain what they offer."),
     "data": ("bnnbench.cli.data:group", "List and fetch data sets."),

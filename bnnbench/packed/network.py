@@ -59,9 +59,7 @@ class PackedNetwork:
         self._last = {name: step.name for step in self.steps for name in step.inputs}
 
     @torch.no_grad()
-    def __call__(
-        self, inputs: Tensor, watch: Callable[[str, Any], None] | None = None
-    ) -> Tensor:
+    def __call__(self, inputs: Tensor, watch: Callable[[str, Any], None] | None = None) -> Tensor:
         """Return the outputs; ``watch`` is told the name and the value of each step's result.
 
         Raises:

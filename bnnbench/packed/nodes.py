@@ -355,4 +355,3 @@ class Description(_Plain):
         if self.preprocessing.kind == "bytes":
             found["preprocessing.table"] = Part("F32", (self.shape[0], 256))
         return found
-

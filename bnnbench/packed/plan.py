@@ -1,8 +1,8 @@
 """How the nodes of a packed network are computed: a step for each, or one for several at once.
 
-    binary layer -> [max_pool] -> threshold     one step, from bits to bits
-    flatten -> binary_dense                     bits are closed up as they lie, (row, column,
-                                                channel); the weights' columns are put in that order
+binary layer -> [max_pool] -> threshold     one step, from bits to bits
+flatten -> binary_dense                     bits are closed up as they lie, (row, column,
+channel); the weights' columns are put in that order
 """
 
 from __future__ import annotations
@@ -73,9 +73,7 @@ class Plan:
             return self._binary(node)
         if node.op == "threshold":
             thresholds = self._thresholds(node)
-            return Step(
-                node.name, node.inputs, lambda x: Bits(thresholds(x.array), node.channels)
-            )
+            return Step(node.name, node.inputs, lambda x: Bits(thresholds(x.array), node.channels))
         if node.op == "sign":
             return Step(node.name, node.inputs, bits)
         if node.op == "max_pool" and self._kind(node) == BITS:
@@ -146,7 +144,9 @@ class Plan:
         return is_image and all(user.op == "binary_dense" for user in users)
 
     def _conv(self, node: Any) -> BinaryConvolution:
-        return BinaryConvolution(self._filters(node), node.channels, _geometry(node), node.pad_value)
+        return BinaryConvolution(
+            self._filters(node), node.channels, _geometry(node), node.pad_value
+        )
 
     def _of_real(self, node: Any) -> Callable[..., Any]:
         """A binary layer of real numbers."""

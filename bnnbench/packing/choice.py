@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-
 from bnnbench.errors import UsageError
 from bnnbench.evaluation import weight_bits
 from bnnbench.schedules import Progress
@@ -64,4 +62,3 @@ def _widest(views: Mapping[str, Tensor]) -> tuple[str, int]:
 
 def _told(bits: int) -> str:
     return "real weights" if bits == 32 else f"{bits} bits"
-

@@ -52,9 +52,7 @@ def _hardtanh(draft: Draft, name: str, module: nn.Hardtanh, inputs: list[str]) -
 
 
 def _prelu(draft: Draft, name: str, module: nn.PReLU, inputs: list[str]) -> str:
-    return draft.add(
-        ops.PReLU, name, inputs, channels=module.num_parameters, slope=module.weight
-    )
+    return draft.add(ops.PReLU, name, inputs, channels=module.num_parameters, slope=module.weight)
 
 
 def _norm(

@@ -158,5 +158,3 @@ def output_of(graph: fx.Graph) -> fx.Node:
 def module_of(network: nn.Module, node: fx.Node) -> nn.Module | None:
     """Return the module that a node calls, if it calls one."""
     return network.get_submodule(str(node.target)) if node.op == "call_module" else None
-
-

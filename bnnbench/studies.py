@@ -18,6 +18,7 @@ from pydantic import (
 
 from bnnbench.errors import UsageError, suggestion
 from bnnbench.graph import check_graph
+from bnnbench.spaces import check_ends
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 
@@ -80,10 +81,7 @@ class Range(_Table):
 
     @model_validator(mode="after")
     def _ordered(self) -> Range:
-        if self.low > self.high:
-            raise ValueError(f"low <= high must hold, got {self.low:g} > {self.high:g}")
-        if self.log and self.low <= 0:
-            raise ValueError(f"a logarithmic search must begin above 0, got low = {self.low:g}")
+        check_ends(self.low, self.high, log=self.log)
         return self
 
 

@@ -97,7 +97,8 @@ def test_the_page_has_them(kept):
 
     assert "Not packed: bop on t: its &lt;i&gt;weights&lt;/i&gt; have three values." in page
     assert (
-        "Abacus &lt;b&gt;, 2 cores, torch 2.13.0: 1 thread, n = 30 rounds, others used up to 2%" in page
+        "Abacus &lt;b&gt;, 2 cores, torch 2.13.0: 1 thread, n = 30 rounds, others used up to 2%"
+        in page
     )
     assert "Abacus <b>" not in page
     assert "Time to answer, packed and otherwise" in page

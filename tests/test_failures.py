@@ -170,15 +170,15 @@ def test_a_run_that_loses_its_workers_is_lost(store, workbench):
     begun(store)
     runner = StudyRunner(store, "s", workbench, SILENT, leases=Leases(store, take_over=True))
     cell = next(c for c in runner.cells if c.method.name == "bop")
-    entry = runner._enter(cell, CONFIRM, 1, runner._run(cell, {}, 1, test=True))
+    entry = runner.places.enter(cell, CONFIRM, 1, runner.places.run(cell, {}, 1, test=True))
     for _ in range(4):
         gone = Leases(store, take_over=True)
         gone.holder = AWAY
         gone.take(f"run {entry.run.key}")
         with runner.leases.claimed(f"run {entry.run.key}") as claim:
-            failure = runner._lost(entry, claim)
+            failure = runner.places._lost(entry, claim)
     assert failure is not None
-    runner.trainer.fail(entry, failure)
+    runner.places.trainer.fail(entry, failure)
 
     (failed,) = store.entries("s", method="bop")
     assert (FAILED, LOST) == (failed.state, failed.failure)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import optuna
 import pytest
 
-from bnnbench import tuning
+from bnnbench import trials
 from bnnbench.errors import StoreError, UsageError
 from bnnbench.experiments import Workbench
 from bnnbench.plugins import load_plugins
@@ -18,6 +18,7 @@ from bnnbench.search import optuna_storage
 from bnnbench.spaces import Choice, Float, Int
 from bnnbench.store import Store
 from bnnbench.studyfile import parse_study
+from bnnbench.trials import Trials
 from bnnbench.tuning import StudyRunner
 
 from .conftest import TINY
@@ -186,12 +187,12 @@ def dying(function, *, after):
 
 
 MOMENTS = [
-    (tuning, "take", True),  # asked, nothing suggested
-    (tuning, "suggest", True),  # suggested, no run yet
+    (trials, "take", True),  # asked, nothing suggested
+    (trials, "suggest", True),  # suggested, no run yet
     (Store, "start_run", True),  # begun, nothing measured
     (Store, "write", True),  # in the middle of a run
     (Store, "end_run", False),  # measured, not yet ended
-    (StudyRunner, "_tell", False),  # ended, Optuna not told
+    (Trials, "_tell", False),  # ended, Optuna not told
     (StudyRunner, "_confirm", True),
 ]
 

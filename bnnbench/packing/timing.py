@@ -19,7 +19,7 @@ import statistics
 import time
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
@@ -85,8 +85,8 @@ def _ways(network: nn.Module, packed: Answer, inputs: Tensor) -> dict[str, Way]:
     others = [SETTINGS["onednn"]] if onednn_is_exact() else []
     ways |= {f"{BEST} {kind}": Way(network, kind, inputs) for kind in others}
     if inputs.ndim == 4:
-        last = inputs.contiguous(memory_format=torch.channels_last)
-        other = copy.deepcopy(network).to(memory_format=torch.channels_last)
+        order: Any = {"memory_format": torch.channels_last}
+        last, other = inputs.contiguous(**order), copy.deepcopy(network).to(**order)
         ways |= {f"{BEST} {kind} last": Way(other, kind, last) for kind in (default, *others)}
     ways[BF16] = Way(copy.deepcopy(network).bfloat16(), default, inputs.bfloat16())
     if (whole := _in_bytes(network)) is not None:

@@ -10,6 +10,7 @@ import click
 from bnnbench.cli import Settings
 from bnnbench.cli.completion import studies
 from bnnbench.cli.devices import usable_device
+from bnnbench.cli.engines import RAY, Engine, engine_options
 from bnnbench.cli.options import (
     again,
     checkpoints_option,
@@ -58,6 +59,7 @@ class Kind(click.Choice):
     metavar="N",
     help="Train in so many processes, which share threads and GPUs; one that dies is replaced.",
 )
+@engine_options
 @click.option("--as-worker", is_flag=True, hidden=True)
 @device_option
 @threads_option
@@ -94,12 +96,13 @@ def run(
     retry_failed: bool,
     take_over: bool,
     storage: str,
+    **asked: Any,
 ) -> None:
     """Finish what is missing of a study. Safe to repeat, safe to kill.
 
     Any number of these commands, on one machine or on several with one database, share the work.
     """
-    from bnnbench.cli.crew import CrewProgress, commands, observer, slots, work
+    from bnnbench.cli.crew import CrewProgress, observer, work
     from bnnbench.cli.tables import plan_table, print_results
     from bnnbench.experiments import Workbench
     from bnnbench.holding import shared
@@ -107,17 +110,22 @@ def run(
     from bnnbench.tuning import StudyRunner
     from bnnbench.workers import stop_with_supervisor
 
-    store, device = open_store(storage), usable_device(device)
+    engine = Engine(workers=workers, threads=threads, **asked)
+    engine.check(device)
+    store, device = open_store(storage), usable_device("cpu" if engine.kind == RAY else device)
+    engine.check_store(store)
     kept = checkpoints_of(store, checkpoints)
     kept.check_folder()
     workbench = Workbench(settings.plugins(store.study(name)), device, threads, kept)
-    progress = observer(threads, workers, as_worker=as_worker)
+    progress = observer(threads, supervises=engine.supervises, as_worker=as_worker)
     if plan:
         runner = StudyRunner(store, name, workbench, progress)
         _warn_of_age(runner)
         plan_table(name, runner.needs(), runner.protocol.seconds)
         return
-    with shared(store, name, take_over=take_over) as leases, _interruptible(name) as stop:
+    places = 0 if as_worker else engine.places
+    beside = shared(store, name, take_over=take_over, places=places)
+    with beside as leases, _interruptible(name) as stop:
         runner = StudyRunner(store, name, workbench, progress, checkpoint_every, leases, stop)
         if as_worker:
             stop_with_supervisor()
@@ -125,9 +133,10 @@ def run(
             _prepare(runner, {*kinds, ALL} if retry_failed else set(kinds))
         with progress.watching(name, [] if as_worker else runner.needs()):
             if isinstance(progress, CrewProgress):
-                options = _given(checkpoints, checkpoint_every, take_over=take_over)
-                crew = commands(settings, name, slots(device, workers or 1), threads, options)
-                work(progress, name, storage, crew)
+                options = _given(kept, checkpoint_every, take_over=take_over)
+                work(
+                    progress, name, engine.crew(settings, name, device, storage, options, progress)
+                )
             else:
                 runner.run()
     if not as_worker:
@@ -154,10 +163,10 @@ def _warn_of_age(runner: StudyRunner) -> None:
         click.echo(f"warning: {sentence}", err=True)
 
 
-def _given(checkpoints: str | None, every: float | None, *, take_over: bool) -> list[str]:
-    """The options that a worker is given too."""
-    options = ["--take-over"] if take_over else []
-    options += [] if checkpoints is None else ["--checkpoints", checkpoints]
+def _given(kept: Checkpoints, every: float | None, *, take_over: bool) -> list[str]:
+    """The options that a worker is given too, which may not be in our folder."""
+    options = ["--checkpoints", str(kept.folder.absolute())]
+    options += ["--take-over"] if take_over else []
     return options + ([] if every is None else ["--checkpoint-every", str(every)])
 
 

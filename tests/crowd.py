@@ -8,15 +8,17 @@ process, and open the database themselves: what is imported costs its seconds on
 from __future__ import annotations
 
 import os
+import random
 import sys
 import time
 import tomllib
+from typing import Any
 
 from bnnbench.cells import Cell
 from bnnbench.leases import ElsewhereError, Leases
 from bnnbench.measurements import Measurement
 from bnnbench.runs import Part, Run
-from bnnbench.search import optuna_study, suggest, take
+from bnnbench.search import optuna_storage, optuna_study, suggest, take
 from bnnbench.spaces import Float
 from bnnbench.store import DONE, TUNE, Store
 from bnnbench.studies import parse_study
@@ -27,6 +29,7 @@ STUDY = """
 name = "t"
 dataset = "digits"
 architecture = "mlp"
+epochs = 3
 [protocol]
 trials = {trials}
 sampler = "random"
@@ -53,28 +56,33 @@ class Hand:
     def __init__(self, url: str, trials: int) -> None:
         self.store, self.cell = Store(url), cell_of(trials)
         self.leases, self.left = Leases(self.store), set(range(trials))
+        self.study: Any = None
+        self.parent = os.getppid()
 
     def work(self) -> None:
         """Train what no other is at, until all is over; asked for as bnnbench.tuning does it."""
         with self.leases.kept_alive():
-            while self.left:
+            while self.left and os.getppid() == self.parent:
                 for number in sorted(self.left):
-                    self._try(number)
-                time.sleep(0.02)
+                    claim = self.leases.take(f"trial {self.cell.optuna_name}/{number}")
+                    if claim is None:
+                        continue
+                    try:
+                        self._trial(number)
+                    except ElsewhereError:  # another asks; what is later is not asked for either
+                        break
+                    finally:
+                        self.leases.give_back(claim)
+                time.sleep(random.uniform(0.05, 0.2))
 
-    def _try(self, number: int) -> None:
-        name = self.cell.optuna_name
-        try:
-            with self.leases.claimed(f"trial {name}/{number}"):
-                with self.leases.claimed(f"cell {name}"):
-                    study = optuna_study(self.store, self.cell)
-                    trial, state = take(study, number, self.cell)
-                if not state.is_finished():
-                    lr = suggest(trial, self.cell)["lr"]
-                    self._train(number, lr)
-                    study.tell(number, objective(lr))
-        except ElsewhereError:
-            return
+    def _trial(self, number: int) -> None:
+        with self.leases.claimed(f"cell {self.cell.optuna_name}"):
+            study = self.study = self.study or optuna_study(self.store, self.cell)
+            trial, state = take(study, number, self.cell)
+        if not state.is_finished():
+            lr = suggest(trial, self.cell)["lr"]
+            self._train(number, lr)
+            study.tell(number, objective(lr))
         self.left.remove(number)
 
     def _train(self, number: int, lr: float) -> None:
@@ -110,12 +118,11 @@ def forked(url: str, trials: int) -> int:
 
 def main(url: str, processes: int, trials: int) -> int:
     """Let so many processes work at so many trials; return how many of them broke."""
-    store = Store(url)
-    store.create_study("s", cell_of(trials).study, "cmd", "0")
+    store, cell = Store(url), cell_of(trials)
+    store.create_study("s", cell.study, "cmd", "0")
+    optuna_study(store, cell)  # what it imports, the forks have
+    optuna_storage(store).engine.dispose()
     store.engine.dispose()
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     children = [forked(url, trials) for _ in range(processes)]
     return sum(os.waitpid(child, 0)[1] != 0 for child in children)
 

@@ -250,6 +250,15 @@ def test_what_cannot_be_tried_again_is_refused(failed, capsys, word, said):
     assert said in err
 
 
+def test_many_workers_on_sqlite_are_refused(failed, capsys):
+    """In one line, with the way out, before anything begins."""
+    assert 2 == main(["study", "run", "s", "--workers", "16"])
+
+    said = capsys.readouterr()
+    assert ("", 1) == (said.out, said.err.count("\n"))
+    assert "8 workers at most, this would make 16; take fewer, or create it with" in said.err
+
+
 def test_retry_on_the_command_line(tmp_path, monkeypatch, capsys):
     """--retry of another kind changes nothing; of its kind, or all, the run is trained."""
     monkeypatch.chdir(tmp_path)

@@ -10,6 +10,7 @@ import click
 from bnnbench.cli import Settings
 from bnnbench.cli.completion import studies
 from bnnbench.cli.devices import usable_device
+from bnnbench.cli.engines import RAY, Engine, engine_options
 from bnnbench.cli.options import (
     again,
     checkpoints_option,
@@ -23,7 +24,7 @@ from bnnbench.failures import KINDS
 from bnnbench.stopping import Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from bnnbench.checkpoints import Checkpoints
     from bnnbench.results import Results
@@ -58,6 +59,7 @@ class Kind(click.Choice):
     metavar="N",
     help="Train in so many processes, which share threads and GPUs; one that dies is replaced.",
 )
+@engine_options
 @click.option("--as-worker", is_flag=True, hidden=True)
 @device_option
 @threads_option
@@ -98,30 +100,33 @@ def run(
     retry_failed: bool,
     take_over: bool,
     storage: str,
+    **asked: Any,
 ) -> None:
     """Finish what is missing of a study. Safe to repeat, safe to kill.
 
     Any number of these commands, on one machine or on several with one database, share the work.
     """
-    from bnnbench.cli.crew import CrewProgress, commands, observer, slots, work
-    from bnnbench.cli.tables import plan_table, print_results
+    from bnnbench.cli.crew import CrewProgress, observer, work
     from bnnbench.experiments import Workbench
     from bnnbench.holding import shared
     from bnnbench.results import Results
     from bnnbench.tuning import StudyRunner
     from bnnbench.workers import stop_with_supervisor
 
-    store, device = open_store(storage), usable_device(device)
+    engine = Engine(workers=workers, threads=threads, **asked)
+    engine.check(device)
+    store, device = open_store(storage), usable_device("cpu" if engine.kind == RAY else device)
+    engine.check_store(store)
     kept = checkpoints_of(store, checkpoints)
     kept.check_folder()
     workbench = Workbench(settings.plugins(store.study(name)), device, threads, kept)
-    progress = observer(threads, workers, as_worker=as_worker)
+    progress = observer(threads, supervises=engine.supervises, as_worker=as_worker)
     if plan:
-        runner = StudyRunner(store, name, workbench, progress)
-        _warn_of_age(runner)
-        plan_table(name, runner.needs(), runner.protocol.seconds)
+        _plan(StudyRunner(store, name, workbench, progress))
         return
-    with shared(store, name, take_over=take_over) as leases, _interruptible(name) as stop:
+    places = 0 if as_worker else engine.places
+    beside = shared(store, name, take_over=take_over, places=places)
+    with beside as leases, _interruptible(name) as stop:
         parts = (store, name, workbench, progress, checkpoint_every, leases, stop)
         runner = StudyRunner(*parts, keep=keep_weights)
         if as_worker:
@@ -130,17 +135,35 @@ def run(
             _prepare(runner, {*kinds, ALL} if retry_failed else set(kinds))
         with progress.watching(name, [] if as_worker else runner.needs()):
             if isinstance(progress, CrewProgress):
-                options = _given(checkpoints, checkpoint_every, take_over=take_over)
-                options += ["--keep-weights"] * keep_weights
-                crew = commands(settings, name, slots(device, workers or 1), threads, options)
-                work(progress, name, storage, crew)
+                flags = {"--take-over": take_over, "--keep-weights": keep_weights}
+                options = _given(kept, checkpoint_every, flags)
+                crew = engine.crew(settings, name, device, storage, options, progress)
+                work(progress, name, crew)
             else:
                 runner.run()
     if not as_worker:
-        results = Results(store, name)
-        print_results(results)
-        _complain(results)
-        click.echo(f"report: bnnbench report {name}{again(storage)}")
+        _conclude(Results(store, name), storage)
+
+
+def _plan(runner: StudyRunner) -> None:
+    """Say what would be run."""
+    from bnnbench.cli.tables import plan_table
+
+    _warn_of_age(runner)
+    plan_table(runner.name, runner.needs(), runner.protocol.seconds)
+
+
+def _conclude(results: Results, storage: str) -> None:
+    """Show what came out.
+
+    Raises:
+        IncompleteError: a run failed, or a method has nothing to show.
+    """
+    from bnnbench.cli.tables import print_results
+
+    print_results(results)
+    _complain(results)
+    click.echo(f"report: bnnbench report {results.name}{again(storage)}")
 
 
 def _prepare(runner: StudyRunner, retried: set[str]) -> None:
@@ -160,10 +183,10 @@ def _warn_of_age(runner: StudyRunner) -> None:
         click.echo(f"warning: {sentence}", err=True)
 
 
-def _given(checkpoints: str | None, every: float | None, *, take_over: bool) -> list[str]:
-    """The options that a worker is given too."""
-    options = ["--take-over"] if take_over else []
-    options += [] if checkpoints is None else ["--checkpoints", checkpoints]
+def _given(kept: Checkpoints, every: float | None, flags: Mapping[str, bool]) -> list[str]:
+    """The options that a worker is given too, which may not be in our folder."""
+    options = ["--checkpoints", str(kept.folder.absolute())]
+    options += [flag for flag, is_set in flags.items() if is_set]
     return options + ([] if every is None else ["--checkpoint-every", str(every)])
 
 

@@ -109,10 +109,15 @@ class Checkpoints:
     def binary(self, key: str) -> Weights | None:
         """Return the weights of a run in its binary mode, on the CPU, None where none were kept.
 
-        Raises:
-            DataError: the file is damaged.
+        A file that is damaged is passed over with a warning.
         """
-        return self._weights(key, BINARY) if self._path(key, BINARY).exists() else None
+        path = self._path(key, BINARY)
+        try:
+            return self._weights(key, BINARY)
+        except _UnusableError as error:
+            if path.exists():
+                warnings.warn(f"{error.fault}; it is passed over", stacklevel=2)
+            return None
 
     def _weights(self, key: str, kind: str) -> Weights:
         path = self._path(key, kind)

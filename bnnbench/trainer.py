@@ -123,8 +123,8 @@ class Trainer:
 
     A run that fails is stored with its traceback. ``checkpoint_every`` are the seconds between two
     checkpoints, as many as they are worth if None; one that cannot be written costs nothing but the
-    taking up. With ``keep`` the weights of runs that are no trials are kept to be exported. All that
-    is written of a run names the claim on it.
+    taking up. With ``keep`` the weights of runs that are no trials are kept to be exported. All
+    that is written of a run names the claim on it.
     """
 
     def __init__(

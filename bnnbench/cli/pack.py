@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bnnbench.checkpoints import Weights
     from bnnbench.cli.runs import Found
     from bnnbench.experiments import Workbench
-    from bnnbench.packed.nodes import Provenance
+    from bnnbench.packed.description import Provenance
     from bnnbench.packing.export import Exported, Form
     from bnnbench.runs import Part
     from bnnbench.store import Store
@@ -56,9 +56,10 @@ def command(
 ) -> None:
     """Write a run's network with one bit for each binary weight, if it is the same network.
 
-    RUN is STUDY/TASK/METHOD/SEED, or how the run's key begins. Its weights are those that 'study run
-    --keep-weights' kept; where none were, it is trained again, and nothing stored of it changes.
-    The file is compared with the trained network on the whole test split before it gets its name.
+    RUN is STUDY/TASK/METHOD/SEED, or how the run's key begins. Its weights are those that were kept
+    by 'study run --keep-weights'; without them it is trained again, and nothing that is stored of
+    it changes. The file is compared with the trained network on the whole test split before it gets
+    its name.
     """
     from bnnbench.cli.run import checkpoints_of
     from bnnbench.cli.runs import find
@@ -127,7 +128,7 @@ def trained(workbench: Workbench, store: Store, found: Found) -> Weights:
     return weights
 
 
-def _stored(store: Store, run_id: int) -> dict[tuple[str, str, int], float]:
+def _stored(store: Store, run_id: int) -> dict[tuple[str, str, int], float | None]:
     """The accuracies of a run, by split, mode and epoch."""
     from bnnbench import binding
 
@@ -160,7 +161,7 @@ def _called(dataset: Part) -> str:
 def _provenance(store: Store, found: Found) -> Provenance:
     """Where the network comes from; without a look at the test split its accuracy is unknown."""
     from bnnbench.environment import versions
-    from bnnbench.packed.nodes import Provenance
+    from bnnbench.packed.description import Provenance
     from bnnbench.packing.choice import BINARY
 
     entry = found.entry

@@ -9,8 +9,8 @@ import click
 from bnnbench.cli import Group
 
 if TYPE_CHECKING:
+    from bnnbench.packed.description import Provenance
     from bnnbench.packed.network import PackedNetwork
-    from bnnbench.packed.nodes import Provenance
 
 
 @click.group(cls=Group)

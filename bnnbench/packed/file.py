@@ -1,9 +1,10 @@
 """The file of a packed network: tensors as safetensors, all else as JSON in the file's header.
 
-    format         "bnnbench-packed"
+The header has one entry, "bnnbench-packed", JSON:
+
     version        "1"
-    description    JSON: see :class:`bnnbench.packed.nodes.Description`
-    digest         SHA-256 of the description and of all tensors
+    description    JSON again: see :class:`bnnbench.packed.description.Description`
+    digest         SHA-256 of the description's text and of all tensors
 
 The file is documented field by field in docs/packed-format.md. Nothing in it is ever executed, and
 nothing is believed: names, types, shapes and references are checked before a number is used.
@@ -19,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bnnbench.errors import DataError
-from bnnbench.packed.nodes import INPUT, Description
+from bnnbench.packed.description import Description
+from bnnbench.packed.nodes import INPUT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,8 +47,9 @@ def write(path: Path, description: Description, tensors: Mapping[str, NDArray[An
 
     text = description.model_dump_json()
     whole = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-    header = {"format": FORMAT, "version": VERSION, "description": text}
-    save_file(whole, path, header | {"digest": digest(text, whole)})
+    header = {"version": VERSION, "description": text, "digest": digest(text, whole)}
+    # one entry: of several the library writes any first, and equal networks had other files
+    save_file(whole, path, {FORMAT: json.dumps(header)})
 
 
 def read(path: str | Path) -> tuple[Description, dict[str, NDArray[Any]]]:
@@ -55,14 +58,17 @@ def read(path: str | Path) -> tuple[Description, dict[str, NDArray[Any]]]:
     Raises:
         DataError: in one line, what is wrong with the file.
     """
-    header, tensors = _contents(Path(path))
-    text = _text(path, header)
+    entries, tensors = _contents(Path(path))
+    header = _header(path, entries)
+    text = header["description"]
     if header.get("digest") != digest(text, tensors):
         raise _bad(path, "its checksum is another: it was damaged or changed")
     try:
-        description = Description.model_validate_json(text, strict=False)
+        description = Description.model_validate_json(text, strict=True)
     except _NONSENSE as error:
         raise _bad(path, _said(error)) from error
+    if description.preprocessing.kind == "bytes" and len(description.shape) != 3:
+        raise _bad(path, "bytes become inputs that are images, and these are none")
     _check_names(path, description)
     _check_tensors(path, description.parts(), tensors)
     _check_signs(path, description, tensors)
@@ -71,7 +77,7 @@ def read(path: str | Path) -> tuple[Description, dict[str, NDArray[Any]]]:
 
 def digest(text: str, tensors: Mapping[str, NDArray[Any]]) -> str:
     """Return the checksum of a description and of tensors: names, types, shapes and numbers."""
-    found = hashlib.sha256(text.encode())
+    found = hashlib.sha256(text.encode(errors="surrogatepass"))
     for name, tensor in sorted(tensors.items()):
         found.update(json.dumps([name, tensor.dtype.str, tensor.shape]).encode())
         found.update(np.ascontiguousarray(tensor).tobytes())
@@ -91,14 +97,20 @@ def _contents(path: Path) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
         raise _bad(path, f"it is no safetensors file ({_said(error)})") from error
 
 
-def _text(path: str | Path, header: Mapping[str, str]) -> str:
-    """The description in a header of ours."""
-    if header.get("format") != FORMAT:
-        raise _bad(path, f"its format is {header.get('format')!r}, not {FORMAT!r}")
+def _header(path: str | Path, entries: Mapping[str, str]) -> dict[str, Any]:
+    """The header of a file of ours, of the version that is known."""
+    if FORMAT not in entries:
+        raise _bad(path, f"its header has no entry {FORMAT!r}")
+    try:
+        header = dict(json.loads(entries[FORMAT]))
+    except _NONSENSE as error:
+        raise _bad(path, f"its header is no JSON ({_said(error)})") from error
     if header.get("version") != VERSION:
         known = f"this bnnbench reads version {VERSION}, and no other"
         raise _bad(path, f"its version is {header.get('version')!r}; {known}")
-    return header.get("description", "")
+    if not isinstance(header.get("description"), str):
+        raise _bad(path, "its header has no description")
+    return header
 
 
 def _check_names(path: str | Path, description: Description) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from bnnbench.packed.nodes import Description
+    from bnnbench.packed.description import Description
 
 BINARY = ("binary_dense", "binary_conv")
 
@@ -70,6 +70,8 @@ class PackedNetwork:
                 f"this network takes float32 inputs (batch, {', '.join(map(str, self.shape))}),"
                 f" got {inputs.dtype} {tuple(inputs.shape)}; prepare them as its data set does"
             )
+        if not len(inputs):
+            return torch.zeros((0, *self.results[self.steps[-1].name].shape))
         values: dict[str, Any] = {INPUT: inputs}
         for step in self.steps:
             values[step.name] = step.run(*(values[name] for name in step.inputs))

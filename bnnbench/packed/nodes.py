@@ -1,4 +1,4 @@
-"""The closed set of operations of which a packed network is made, and what a file says of itself.
+"""The closed set of operations of which a packed network is made.
 
 A network is a list of nodes in the order in which they are computed. A node names those before it
 whose results it takes; ``input`` are the network's inputs. A result is one of three kinds::
@@ -41,11 +41,13 @@ class Part(NamedTuple):
     shape: tuple[int, ...]
 
 
-class _Plain(BaseModel):
+class Plain(BaseModel):
+    """A part of a file's description: its fields are checked, and no other is taken."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class _Node(_Plain):
+class _Node(Plain):
     """A node; its tensors are named NODE.PART."""
 
     name: Name
@@ -126,7 +128,7 @@ class Conv(_Node):
 
 
 class Threshold(_Node):
-    """Bits from ints: +1 where n >= least; in the channels that ``falls`` marks with 1, -1 there."""
+    """Bits from ints: +1 where n >= least; in channels that ``falls`` marks with 1, -1 there."""
 
     op: Literal["threshold"] = "threshold"
     channels: Count
@@ -301,57 +303,3 @@ Node = Annotated[
     | PixelShuffle,
     Field(discriminator="op"),
 ]
-
-
-class Preprocessing(_Plain):
-    """What the network's inputs are made of.
-
-    ``bytes``: each byte of channel c is looked up in the tensor ``preprocessing.table``, in row c.
-    ``none``: the data set prepares them; ``said`` names it.
-    """
-
-    kind: Literal["bytes", "none"]
-    said: str = ""
-
-
-class Provenance(_Plain):
-    """Where a packed network comes from; accuracies are of the test split, in percent.
-
-    ``run`` is the run's description as :mod:`bnnbench.runs` writes it, ``key`` its content key.
-    The network is that of ``mode``; ``judged`` is the mode that the method is judged by. An
-    accuracy is None where the run has not seen the test split.
-    """
-
-    study: str
-    task: str
-    method: str
-    seed: int
-    run: str
-    key: str
-    mode: str
-    accuracy: FiniteFloat | None
-    judged: str
-    judged_accuracy: FiniteFloat | None
-    versions: dict[str, str]
-
-
-class Description(_Plain):
-    """All that a file says beside its tensors.
-
-    ``float32`` are the bytes of the trained network, all its numbers in float32: weights, biases
-    and running statistics.
-    """
-
-    shape: Annotated[tuple[Count, ...], Field(min_length=1, max_length=3)]
-    classes: Count
-    nodes: Annotated[tuple[Node, ...], Field(min_length=1, max_length=10_000)]
-    float32: Annotated[int, Field(ge=0)]
-    preprocessing: Preprocessing
-    provenance: Provenance | None = None
-
-    def parts(self) -> dict[str, Part]:
-        """Return every tensor that the file has, by name."""
-        found = {f"{n.name}.{end}": part for n in self.nodes for end, part in n.parts().items()}
-        if self.preprocessing.kind == "bytes":
-            found["preprocessing.table"] = Part("F32", (self.shape[0], 256))
-        return found

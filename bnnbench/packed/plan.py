@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from bnnbench.packed.nodes import Description
+    from bnnbench.packed.description import Description
     from bnnbench.packed.shapes import Result
 
 

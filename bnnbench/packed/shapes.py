@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from bnnbench.packed.nodes import Description
+    from bnnbench.packed.description import Description
 
 REALS, INTS, BITS = "real", "ints", "bits"
 ROWS = ("dense", "binary_dense")

@@ -6,11 +6,10 @@ stored, or is not used. Nothing that is stored of the run changes.
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 from bnnbench.binarization import sign
-from bnnbench.errors import BnnbenchError, DataError
+from bnnbench.errors import BnnbenchError
 from bnnbench.experiments import weights
 from bnnbench.latents import Latents
 from bnnbench.packing.choice import BINARY, check_mode
@@ -43,21 +42,17 @@ def check(workbench: Workbench, run: Run) -> None:
 def kept(workbench: Workbench, run: Run) -> Weights | None:
     """Return the weights that were kept of a run in its binary mode, None where there are none."""
     checkpoints = workbench.checkpoints
-    try:
-        found = checkpoints.binary(run.key)
-        if found is None and checkpoints.has_weights(run.key):
-            base = checkpoints.weights(run.key)
-            found = base if base.judged == BINARY else None
-    except DataError as error:
-        warnings.warn(f"{error}; it is trained again now", stacklevel=2)
-        return None
+    found = checkpoints.binary(run.key)
+    if found is None and checkpoints.has_weights(run.key):  # for runs that build on it
+        base = checkpoints.weights(run.key)
+        found = base if base.judged == BINARY else None
     return found
 
 
 def trained_again(
     workbench: Workbench,
     run: Run,
-    stored: Mapping[Place, float],
+    stored: Mapping[Place, float | None],
     watch: Callable[[list[Measurement]], None],
 ) -> Weights:
     """Return the weights of a run that is trained once more, and keep them.

@@ -13,9 +13,9 @@ import numpy as np
 from bnnbench.errors import UsageError
 from bnnbench.handover import check_places
 from bnnbench.layers import BinaryActivation
+from bnnbench.packed.description import Description, Preprocessing
 from bnnbench.packed.file import write
 from bnnbench.packed.network import PackedNetwork, load
-from bnnbench.packed.nodes import Description, Preprocessing
 from bnnbench.packing.folding import folded
 from bnnbench.packing.lowering import lowered
 from bnnbench.packing.parity import LOOKED_AT, Compared, compared, integers
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from bnnbench.checkpoints import Weights
     from bnnbench.interfaces import Dataset
-    from bnnbench.packed.nodes import Provenance
+    from bnnbench.packed.description import Provenance
     from bnnbench.packing.lowering import Draft
 
     Answer = Callable[[Tensor], Tensor]  #: from inputs to outputs

@@ -91,7 +91,8 @@ def _concat(draft: Draft, node: fx.Node, names: Names) -> str:
 
 def _pad(draft: Draft, node: fx.Node, names: Names) -> str:
     x: Any = node.args[0]
-    given = dict(zip(("pad", "mode", "value"), node.args[1:], strict=False)) | dict(node.kwargs)
+    given: dict[str, Any] = {**node.kwargs}
+    given |= zip(("pad", "mode", "value"), node.args[1:], strict=False)
     pad = [*given["pad"], *[0] * (6 - len(given["pad"]))]
     if given.get("mode", "constant") != "constant" or min(pad) < 0 or len(pad) > 6:
         raise _refused(node, "pads otherwise than with a constant around channels and image")

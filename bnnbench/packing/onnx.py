@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from bnnbench.packed.nodes import Description
+    from bnnbench.packed.description import Description
 
 OPSET, IR = 17, 8
 OUTPUT = "output"
@@ -88,9 +88,8 @@ class Drawing:
         self.shapes = {name: found.shape for name, found in results(description).items()}
         self.operators: list[Any] = []
         self.constants: dict[str, NDArray[Any]] = {
-            "one": np.float32([1]),
-            "minus_one": np.float32([-1]),
-            "zero": np.float32([0]),
+            name: np.array([value], np.float32)
+            for name, value in (("one", 1), ("minus_one", -1), ("zero", 0))
         }
 
     def model(self) -> Any:

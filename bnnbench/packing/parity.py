@@ -1,5 +1,4 @@
-"""Whether a packed network is the trained one: the same predictions on a whole split, the same
-integers layer by layer.
+"""Whether a packed network is the trained one: on a whole split, and layer by layer.
 
     predictions    the class of the largest output, equal on every example (and every pixel)
     outputs        within ROUNDING of the largest of the example's outputs

@@ -98,9 +98,8 @@ class _Tracer(fx.Tracer):
         if node.op == "placeholder":
             return self.example
         target: Any = node.target
-        args, kwargs = (
-            fx.node.map_arg(given, lambda n: n.meta["value"]) for given in (node.args, node.kwargs)
-        )
+        args: Any = fx.node.map_arg(node.args, lambda n: n.meta["value"])
+        kwargs: Any = fx.node.map_arg(node.kwargs, lambda n: n.meta["value"])
         if node.op == "get_attr":
             return _attribute(self.root, target)
         if node.op == "call_module":

@@ -18,7 +18,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from bnnbench.packed.vectors import I32, I64, intrinsic, load, njit, pointer, scaled, store, vector
+from bnnbench.packed.vectors import I32, I64, intrinsic, load, inner, pointer, scaled, store, vector
 
 BLOCK = 32  #: outputs of a block
 WIDE = 16  #: outputs whose counts are held in registers together
@@ -47,7 +47,7 @@ def parts(pairs: int) -> tuple[Any, Any]:
     rows, tile = 2 * pairs, _tile(min(4, 2 * pairs))
     together = min(4, rows)
 
-    @njit
+    @inner
     def spread(x, first, begin, end):
         """Words ``begin`` to ``end`` of rows from ``first`` on, side by side; beyond them 0."""
         found = np.zeros((rows // together, end - begin, together), np.uint64)
@@ -56,15 +56,19 @@ def parts(pairs: int) -> tuple[Any, Any]:
                 found[r // together, i - begin, r % together] = x[first + r, i]
         return found
 
-    @njit
-    def count(found, begin, weight, block, counts):
-        """Add for each row and output of a block how many products are -1, in these words."""
+    @inner
+    def count(found, begin, weight, first, counts):
+        """Add how many products are -1, in the words of ``found`` from ``begin`` on.
+
+        ``counts`` is (blocks, rows, 32), its first block number ``first`` of the weights.
+        """
         words = found.shape[1]
-        for group in range(rows // together):
-            for lane in range(0, BLOCK, WIDE):
-                start = (block * weight.shape[1] + begin) * BLOCK + lane
-                place = group * together * BLOCK + lane
-                tile(found, group * words * together, weight, start, words, counts, place)
+        for block in range(counts.shape[0]):
+            for group in range(rows // together):
+                for lane in range(0, BLOCK, WIDE):
+                    start = ((first + block) * weight.shape[1] + begin) * BLOCK + lane
+                    place = (block * rows + group * together) * BLOCK + lane
+                    tile(found, group * words * together, weight, start, words, counts, place)
 
     return spread, count
 

@@ -16,7 +16,7 @@ import numba
 from numba import prange
 
 from bnnbench.errors import DataError
-from bnnbench.packed.vectors import U64, njit
+from bnnbench.packed.vectors import U64, inner
 
 Pair = tuple[int, int]
 
@@ -76,7 +76,7 @@ def of_signs(*, parallel: bool) -> Any:
     return gather
 
 
-@njit
+@inner
 def _row_of_signs(images, numbers, places, place, first, channels, row):
     kh, kw, sh, sw, ph, pw, dh, dw = numbers
     n, rest = divmod(place, places[0] * places[1])
@@ -92,7 +92,7 @@ def _row_of_signs(images, numbers, places, place, first, channels, row):
                 _copy(images[n, y, x], first, row, (i * kw + j) * channels, channels)
 
 
-@njit
+@inner
 def _copy(source, begin, target, start, count):
     """Copy bits to where all are 0."""
     if not (begin | start | count) & 63:
@@ -108,7 +108,7 @@ def _copy(source, begin, target, start, count):
             target[at + 1] |= bits >> U64(64 - shift)
 
 
-@njit
+@inner
 def _read(words, begin, count):
     """Up to 64 bits from any bit on."""
     at, shift = begin >> 6, begin & 63
@@ -131,7 +131,7 @@ def of_numbers(*, parallel: bool) -> Any:
     return gather
 
 
-@njit
+@inner
 def _row_of_numbers(images, numbers, places, place, first, channels, beyond, row):
     kh, kw, sh, sw, ph, pw, dh, dw = numbers
     n, rest = divmod(place, places[0] * places[1])

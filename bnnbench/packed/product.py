@@ -144,54 +144,12 @@ NO_SUMS, NO_SIGNS = np.empty((0, 0), np.int32), np.empty((0, 0), np.uint32)
 def compiled(by: Pass, pairs: int, *, parallel: bool) -> Any:
     """Return the product of rows, ``2 pairs`` at a time, and blocks of 32 outputs.
 
-    Its arguments are the words of the rows, the arranged weights, the limits (base or most, padded
-    to whole blocks), the kinds and the first row's place, into how many parts the blocks are split
-    between threads, what is wanted, and where both of it goes: the sums (n, outputs), or the signs
-    as half words (n, 2 words).
+    Its arguments are the words of the rows, the arranged weights, the limits (base or most), the
+    kinds and the first row's place, into how many parts the blocks are split between threads, what
+    is wanted, and where both of it goes: the sums (n, outputs), or the signs as half words
+    (n, 2 words).
     """
-    module = tables if by == "tables" else counts
-    spread, count = module.parts(pairs)
-    height, kind = 2 * pairs, module.COUNT
-    most, count_steps = module.SLAB, vectors.njit(module.steps)
-
-    @vectors.njit
-    def finish_sums(found, limits, starts, first, block, sums):
-        begin = block * BLOCK
-        line = np.empty(BLOCK, np.int32)
-        for r in range(min(height, sums.shape[0] - first)):
-            if begin + BLOCK <= sums.shape[1]:
-                at = (first + r) * sums.shape[1] + begin
-                vectors.differences(limits, starts[r] + begin, found, r * BLOCK, sums, at)
-            else:
-                vectors.differences(limits, starts[r] + begin, found, r * BLOCK, line, 0)
-                for lane in range(sums.shape[1] - begin):
-                    sums[first + r, begin + lane] = line[lane]
-
-    @vectors.njit
-    def finish_signs(found, limits, starts, first, block, signs):
-        for r in range(min(height, signs.shape[0] - first)):
-            signs[first + r, block] = vectors.half(
-                found, r * BLOCK, limits, starts[r] + block * BLOCK
-            )
-
-    @vectors.njit
-    def some(x, weight, limits, kinds, start, first, begin, end, packed, sums, signs):
-        found = np.zeros((end - begin, height, BLOCK), kind)
-        starts = np.empty(height, np.intp)  # of the limits of each row
-        for r in range(height):
-            starts[r] = kinds[(start + first + r) % kinds.size] * limits.shape[1]
-        steps = count_steps(x.shape[1])
-        slabs = (steps + most - 1) // most
-        for slab in range(slabs):
-            low, high = steps * slab // slabs, steps * (slab + 1) // slabs
-            ready = spread(x, first, low, high)
-            for block in range(begin, end):
-                count(ready, low, weight, block, found[block - begin])
-        for block in range(begin, end):
-            if packed:
-                finish_signs(found[block - begin], limits, starts, first, block, signs)
-            else:
-                finish_sums(found[block - begin], limits, starts, first, block, sums)
+    some, height = _some(by, pairs), 2 * pairs
 
     @numba.njit(nogil=True, error_model="numpy", parallel=parallel)
     def whole(x, weight, limits, kinds, start, parts, packed, sums, signs):
@@ -203,6 +161,61 @@ def compiled(by: Pass, pairs: int, *, parallel: bool) -> Any:
             some(x, weight, limits, kinds, start, first, begin, end, packed, sums, signs)
 
     return whole
+
+
+@functools.cache
+def _some(by: Pass, pairs: int) -> Any:
+    """The product of ``2 pairs`` rows from ``first`` on and the blocks from begin to end."""
+    module = tables if by == "tables" else counts
+    spread, count = module.parts(pairs)
+    height, kind = 2 * pairs, module.COUNT
+    most, count_steps = module.SLAB, vectors.inner(module.steps)
+
+    @vectors.inner
+    def some(x, weight, limits, kinds, start, first, begin, end, packed, sums, signs):
+        found = np.zeros((end - begin, height, BLOCK), kind)
+        starts = np.empty(height, np.intp)  # of the limits of each row
+        for r in range(height):
+            starts[r] = kinds[(start + first + r) % kinds.size] * limits.shape[1]
+        steps = count_steps(x.shape[1])
+        slabs = (steps + most - 1) // most
+        for slab in range(slabs):
+            low, high = steps * slab // slabs, steps * (slab + 1) // slabs
+            ready = spread(x, first, low, high)
+            count(ready, low, weight, begin, found)
+        if packed:
+            _finish_signs(found, limits, starts, first, begin, signs)
+        else:
+            _finish_sums(found, limits, starts, first, begin, sums)
+
+    return some
+
+
+@vectors.inner
+def _finish_sums(found, limits, starts, first, block, sums):
+    """Write the sums of blocks of outputs, ``found`` (blocks, rows, 32) being their counts."""
+    line = np.empty(BLOCK, np.int32)
+    rows, outputs = min(found.shape[1], sums.shape[0] - first), sums.shape[1]
+    for b in range(found.shape[0]):
+        begin = (block + b) * BLOCK
+        for r in range(rows):
+            base, place = starts[r] + begin, (b * found.shape[1] + r) * BLOCK
+            if begin + BLOCK <= outputs:
+                at = (first + r) * outputs + begin
+                vectors.differences(limits, base, found, place, sums, at)
+            else:
+                vectors.differences(limits, base, found, place, line, 0)
+                for lane in range(outputs - begin):
+                    sums[first + r, begin + lane] = line[lane]
+
+
+@vectors.inner
+def _finish_signs(found, limits, starts, first, block, signs):
+    """Write where the counts of blocks of outputs are at most the limit."""
+    for r in range(min(found.shape[1], signs.shape[0] - first)):
+        for b in range(found.shape[0]):
+            most, place = starts[r] + (block + b) * BLOCK, (b * found.shape[1] + r) * BLOCK
+            signs[first + r, block + b] = vectors.half(found, place, limits, most)
 
 
 ONES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(1).astype(np.uint8)

@@ -36,7 +36,7 @@ from bnnbench.packed.vectors import (
     U64,
     intrinsic,
     load,
-    njit,
+    inner,
     pointer,
     scaled,
     store,
@@ -86,7 +86,7 @@ def compiled(height: int, *, parallel: bool) -> Any:
     return whole
 
 
-@njit
+@inner
 def few(x, weight, row, begin, end, found):
     """Write the sums of one row, for the outputs from ``begin`` to ``end``."""
     tables = np.empty((8, 256), np.float32)
@@ -108,7 +108,7 @@ def few(x, weight, row, begin, end, found):
             found[row, o] = total if i == 0 else found[row, o] + total
 
 
-@njit
+@inner
 def _byte_sums(x, table):
     low, high = np.empty(16, np.float32), np.empty(16, np.float32)
     _half_sums(x[:4], low)
@@ -118,7 +118,7 @@ def _byte_sums(x, table):
             table[16 * a + b] = low[b] + high[a]
 
 
-@njit
+@inner
 def _half_sums(x, table):
     for w in range(16):
         a = x[0] if w & 1 else -x[0]
@@ -128,7 +128,7 @@ def _half_sums(x, table):
         table[w] = (a + b) + (c + d)
 
 
-@njit
+@inner
 def many(x, weight, row, begin, end, found):
     """Write the sums of sixteen rows, for the outputs from ``begin`` to ``end``."""
     outputs = -(-(end - begin) // LANES) * LANES
@@ -149,7 +149,7 @@ def many(x, weight, row, begin, end, found):
                 found[row + r, o + lane] = last[r, lane]
 
 
-@njit
+@inner
 def _turn(x, row, start, side):
     """Put 64 inputs of sixteen rows side by side; what is beyond the last is 0."""
     if row + LANES <= x.shape[0] and start + WORD <= x.shape[1]:

@@ -39,7 +39,7 @@ from bnnbench.packed.vectors import (
     constant,
     intrinsic,
     load,
-    njit,
+    inner,
     pointer,
     scaled,
     store,
@@ -90,7 +90,7 @@ def parts(pairs: int) -> tuple[Any, Any]:
     """Return the passes for ``2 pairs`` rows at a time: spread their signs, count one block."""
     tile = _tile(pairs)
 
-    @njit
+    @inner
     def spread(x, first, begin, end):
         """The tables of rows from ``first`` on, for the steps from ``begin`` to ``end``."""
         tables = np.empty((end - begin, STEP, pairs, 2, 2), np.uint64)
@@ -110,17 +110,20 @@ def parts(pairs: int) -> tuple[Any, Any]:
                         o += 1
         return tables
 
-    @njit
-    def count(tables, begin, weight, block, counts):
-        """Add for each row and output of a block how many products are -1, in the same steps."""
-        for side in range(2):
-            start = ((2 * block + side) * weight.shape[2] + begin) * STEP * LANES
-            tile(tables, weight, start, tables.shape[0], counts, side * LANES)
+    @inner
+    def count(tables, begin, weight, first, counts):
+        """Add how many products are -1, in the steps of the tables from ``begin`` on.
+
+        ``counts`` is (blocks, rows, 32), its first block number ``first`` of the weights.
+        """
+        start = (2 * first * weight.shape[2] + begin) * STEP * LANES
+        pitch = weight.shape[2] * STEP * LANES
+        tile(tables, tables.shape[0], weight, start, pitch, counts, 2 * counts.shape[0])
 
     return spread, count
 
 
-@njit
+@inner
 def _pair(x, row, begin, low, high):
     """Put half bytes of two rows side by side; what is beyond the last row or byte is 0."""
     last = min(low.size, x.shape[1] - begin)
@@ -136,25 +139,44 @@ def _pair(x, row, begin, low, high):
 
 def _tile(pairs: int) -> Any:
     @intrinsic
-    def tile(typing, tables, weight, start, number, counts, lane):
-        signature = types.void(tables, weight, types.intp, types.intp, counts, types.intp)
+    def tile(typing, tables, number, weight, start, pitch, counts, tiles):
+        signature = types.void(
+            tables, types.intp, weight, types.intp, types.intp, counts, types.intp
+        )
         return signature, functools.partial(_generate, pairs)
 
     return tile
 
 
 def _generate(pairs: int, context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    """Write the pass over 16 outputs: stretches of steps, the counts of a stretch in registers."""
-    bases = [pointer(context, builder, signature.args[i], arguments[i]) for i in (0, 1, 4)]
-    tables, weight = bases[0], builder.gep(bases[1], [arguments[2]])
-    counts = builder.gep(bases[2], [scaled(builder, arguments[5], 2)])
-    number, zero = arguments[3], ir.Constant(BYTES, None)
-    sums = [[cgutils.alloca_once_value(builder, zero) for _ in "YH"] for _ in range(pairs)]
+    """Write the pass over blocks, 16 outputs at a time.
+
+    One loop for all of them: a call for each would take as long as a few steps.
+    """
+    bases = [pointer(context, builder, signature.args[i], arguments[i]) for i in (0, 2, 5)]
+    one, block = ir.Constant(I64, 1), ir.Constant(I64, 2 * pairs * BLOCK * 2)
+    sums = [
+        [cgutils.alloca_once_value(builder, ir.Constant(BYTES, None)) for _ in "YH"]
+        for _ in range(pairs)
+    ]
+    with cgutils.for_range(builder, arguments[6]) as tile:
+        start = builder.add(arguments[3], builder.mul(tile.index, arguments[4]))
+        place = builder.add(
+            builder.mul(builder.lshr(tile.index, one), block),
+            scaled(builder, builder.and_(tile.index, one), LANES * 2),
+        )
+        weight, counts = builder.gep(bases[1], [start]), builder.gep(bases[2], [place])
+        _stretches(builder, bases[0], weight, arguments[1], counts, sums)
+    return context.get_dummy_value()
+
+
+def _stretches(builder: Any, tables: Any, weight: Any, number: Any, counts: Any, sums: Any) -> None:
+    """Take stretch after stretch, with its counts in registers."""
     long = ir.Constant(I64, STRETCH)
     stretches = builder.udiv(builder.add(number, ir.Constant(I64, STRETCH - 1)), long)
     with cgutils.for_range(builder, stretches) as stretch:
         for place in (place for pair in sums for place in pair):
-            builder.store(zero, place)
+            builder.store(ir.Constant(BYTES, None), place)
         first = builder.mul(stretch.index, long)
         rest = builder.sub(number, first)
         least = builder.select(builder.icmp_signed("<", rest, long), rest, long)
@@ -162,7 +184,6 @@ def _generate(pairs: int, context: Any, builder: Any, signature: Any, arguments:
             _step(builder, tables, weight, builder.add(first, step.index), sums)
         for p, (whole, upper) in enumerate(sums):
             _widen(builder, builder.load(whole), builder.load(upper), counts, 2 * p)
-    return context.get_dummy_value()
 
 
 def _step(builder: Any, tables: Any, weight: Any, number: Any, sums: Any) -> None:

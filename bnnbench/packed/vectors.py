@@ -23,6 +23,8 @@ from numba import extending, types
 
 intrinsic: Any = extending.intrinsic
 njit: Any = functools.partial(numba.njit, error_model="numpy", nogil=True)
+#: what only other passes call compiles faster without an entrance from Python
+inner: Any = functools.partial(njit, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 #: whether functions are compiled at all: NUMBA_DISABLE_JIT leaves only numpy
 COMPILED = not numba.config.DISABLE_JIT and sys.byteorder == "little"  # type: ignore[attr-defined]
 U64 = np.uint64

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import re
 from pathlib import Path
 
 DIGITS = 12  #: of the SHA-256
@@ -22,7 +23,7 @@ def digits(module: str) -> str:
     ('', True)
     """
     try:
-        spec = importlib.util.find_spec(module.partition(".")[0])
+        spec = importlib.util.find_spec(re.split("[.:]", module)[0])
     except (ImportError, ValueError):
         return ""
     if spec is None:

@@ -79,6 +79,19 @@ def test_cells(store):
     assert (None, None, 0) == (missing.test, missing.interval, missing.done)
 
 
+def test_an_interval_of_percentages_ends_at_100(store):
+    """The mean of a few accuracies that lie far apart is at most 100 %, and so is its interval."""
+    store.create_study("s", study(), "", "0")
+    for seed, score in enumerate((80.0, 95.0, 99.0), start=1):
+        record(store, "ste", seed, {"binary": score})
+
+    found = compared(store).cells["t", "ste", "binary"].interval
+
+    plain = interval([80.0, 95.0, 99.0])
+    assert plain.high > 100
+    assert (plain.low, 100) == found
+
+
 def test_what_tuning_took(store, monkeypatch):
     """Every trial that ended counts, however it ended, with its seconds; one that runs does not."""
     store.create_study("s", study(protocol={"seeds": 1, "trials": 5}), "", "0")

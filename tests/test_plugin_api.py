@@ -13,6 +13,7 @@ import bnnbench.testing
 from bnnbench import elementwise, hookspecs, interfaces
 from bnnbench.experiments import GIVEN
 from bnnbench.plugins import KINDS
+from bnnbench.results import Results
 
 from .conftest import ROOT
 
@@ -35,6 +36,8 @@ def entries(title: str) -> dict[str, str]:
 
 def argument(parameter: inspect.Parameter) -> str:
     default = parameter.default
+    if parameter.kind is parameter.VAR_KEYWORD:
+        return f"**{parameter.name}"
     return parameter.name if default is parameter.empty else f"{parameter.name}={told(default)}"
 
 
@@ -115,6 +118,22 @@ def test_members_of_an_interface(name):
     listed = re.findall(r"^- `(.+?)`:", entries("Interfaces")[name], flags=re.M)
 
     assert members(classes()[name]) == sorted(listed)
+
+
+def test_what_a_figure_is_given():
+    """Each public attribute and method of the results is listed, and no other."""
+    listed = {re.match(r"\w+", name)[0] for name in listed_in(section("Results"))}
+    own = {"study", "name", "command", "version"}  # of an instance
+
+    assert {n for n in vars(Results) if not n.startswith("_")} | own == listed
+    for heading in listed_in(section("Results")):
+        name = re.match(r"\w+", heading)[0]
+        if inspect.isfunction(found := vars(Results).get(name)):
+            assert heading == signature(name, found)
+
+
+def listed_in(text: str) -> list[str]:
+    return re.findall(r"^- `(.+?)`:", text, flags=re.M)
 
 
 def test_version():

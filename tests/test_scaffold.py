@@ -210,7 +210,7 @@ def test_it_says_what_comes_next(new, tmp_path):
 
     assert (0, "") == (code, err)
     assert [
-        "cd sign-descent && pip install -e .",
+        "cd sign-descent && pip install -e '.[dev]' && python -m pytest",
         "bnnbench plugins check sign-descent",
         "bnnbench study create sign-descent --from study.toml",
     ] == [line.strip() for line in out.splitlines()[1:]]
@@ -224,7 +224,7 @@ def test_path_is_the_folder(new, tmp_path):
     code, out, _ = new("mine", "--kind", "loss", "--path", "an empty one")
 
     assert 0 == code
-    assert "cd 'an empty one' && pip install -e ." in out
+    assert "cd 'an empty one' && pip install -e '.[dev]'" in out
     assert (tmp_path / "an empty one" / "tests" / "test_mine.py").exists()
 
 

@@ -26,6 +26,8 @@ def described(plugins: Plugins, name: str, source: str | None, flags: dict[str, 
     Raises:
         UsageError: both are given, the file cannot be read, or what it says cannot be.
     """
+    if flags["values"] and not flags["architecture"]:
+        raise UsageError("--set is for the network that --architecture names; give both")
     if not (flags["dataset"] or flags["methods"] or flags["architecture"]):
         return overridden(study_file(plugins, name, source), flags, source or name)
     from bnnbench.studyfile import parse_study
@@ -49,6 +51,8 @@ def study_file(plugins: Plugins, name: str, source: str | None) -> Study:
 
 def _from_flags(flags: dict[str, Any]) -> dict[str, Any]:
     task = {key: flags[key] for key in ("dataset", "architecture", "loss") if flags[key]}
+    if flags["values"]:
+        task["architecture"] = {"name": flags["architecture"], **flags["values"]}
     task |= {"epochs": flags["epochs"] or 10, "batch_size": flags["batch_size"] or 100}
     return {"task": task, "methods": [method_of(name) for name in flags["methods"]]}
 

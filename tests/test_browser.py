@@ -200,7 +200,7 @@ def expected(results, methods, tasks, reference):
 
 def one(by_seed, paired):
     values = list(by_seed.values())
-    low, high = interval(values)
+    low, high = interval(values).within(0, 100)
     found = {"n": len(values), "mean": np.mean(values), "sd": np.std(values, ddof=1)}
     found |= {"low": low, "high": high, "pairs": 0}
     found |= dict.fromkeys(("difference", "difference_low", "difference_high", "p_holm"))

@@ -173,14 +173,33 @@ def test_flags_change_a_study_file(run):
     create = ("study", "create")
     made = run(*create, "s", "--from", "tiny.toml", "--loss", "cross-entropy", "--seeds", "7")
     flags = ("--dataset", "digits", "--architecture", "mlp", "--method", "sign+bop")
-    crossed = run(*create, "c", *flags)
+    crossed = run(*create, "c", *flags, "--set", "width=48", "--set", "activation=sign")
 
     store = Store("bnnbench.db", create=False)
     study = store.study("s")
     assert [0, 0] == [made[0], crossed[0]]
     assert ("cross-entropy", 7) == (study.tasks[0].loss.name, study.protocol.seeds)
     assert ["sign-bop"] == [method.name for method in store.study("c").methods]
+    network = store.study("c").tasks[0].architecture
+    assert ("mlp", {"width": 48, "activation": "sign"}) == (network.name, network.hyperparameters)
     store.engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--set", "width=48"], "--set is for the network that --architecture names; give both"),
+        (["--architecture", "mlp", "--set", "widht=48"], "did you mean 'width'?"),
+        (["--architecture", "mlp", "--set", "width"], "must be KEY=VALUE, as in width=64"),
+    ],
+)
+def test_wrong_hyperparameters_of_a_network(run, flags, said):
+    """One line each."""
+    code, _, err = run("study", "create", "x", "--dataset", "digits", "--method", "real", *flags)
+
+    assert 2 == code
+    assert said in err
+    assert 1 == len(err.splitlines())
 
 
 def edited(tmp_path, old, new):

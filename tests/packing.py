@@ -64,14 +64,17 @@ def run_of(bench, method="bop", architecture=MLP, epochs=4, seed=1, **hyper) -> 
 
 @functools.cache
 def _trained(side, method, architecture, shape, epochs, hyper):
-    data = images(side)
-    bench = Bench(data)
-    values = Part(architecture, dict(shape))
-    run = run_of(bench, method, values, epochs, **dict(hyper))
+    bench = Bench(images(side))
+    run = run_of(bench, method, Part(architecture, dict(shape)), epochs, **dict(hyper))
+    return train(bench, run)
+
+
+def train(bench, run):
+    """Train a run: its weights in the binary mode, its test accuracies by mode."""
     training = bench.prepare(run).training()
     *_, last = training
     accuracy = {m.mode: m.value for m in last if (m.metric, m.split) == ("accuracy", "test")}
-    return run, weights(run, training, "binary"), training, accuracy
+    return weights(run, training, "binary"), accuracy
 
 
 def trained(method="bop", architecture=MLP, side=8, epochs=4, **hyper):
@@ -81,9 +84,9 @@ def trained(method="bop", architecture=MLP, side=8, epochs=4, **hyper):
     """
     shape = tuple(sorted(architecture.hyperparameters.items()))
     given = (method, architecture.name, shape, epochs, tuple(sorted(hyper.items())))
-    run, kept, _, accuracy = _trained(side, *given)
+    kept, accuracy = _trained(side, *given)
     data = images(side)
-    return placed(kept, Bench(data).network(run)), data, accuracy
+    return placed(kept, Bench(data).network(kept.run)), data, accuracy
 
 
 def batch(data: Dataset, count: int = 64) -> torch.Tensor:

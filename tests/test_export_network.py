@@ -8,11 +8,14 @@ import sys
 import warnings
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from bnnbench.checkpoints import Checkpoints
 from bnnbench.cli import main
+from bnnbench.cli.runs import find
+from bnnbench.errors import UsageError
 from bnnbench.packed import load
 from bnnbench.runs import Run
 
@@ -94,7 +97,7 @@ def test_export_of_kept_weights(run, folder, tmp_path):
     assert (code, err) == (0, "")
     assert "trained again" not in out
     assert "checked on all 500 test examples: 0 predictions differ" in out
-    assert "checked layer by layer: 2,560 integers of 1 binary layers, all equal" in out
+    assert "checked layer by layer: 2,560 integers of a binary layer, all equal" in out
     made = load(path).description.provenance
     again = Run.from_json(made.run)
     assert (again.key, again.seed, made.key, made.seed) == (made.key, 1, again.key, 1)
@@ -260,3 +263,54 @@ def test_description_is_json(run, tmp_path):
     assert header["version"] == "1"
     told = json.loads(json.loads(header["description"])["provenance"]["run"])
     assert told["architecture"]["hyperparameters"]["width"] == 24
+
+
+def fake(*runs):
+    """A store with runs of (study, key, state, role)."""
+    entries = {}
+    for study, key, state, role in runs:
+        number = len(entries.setdefault(study, [])) + 1
+        entry = SimpleNamespace(
+            task="t",
+            method="m",
+            number=number,
+            role=role,
+            state=state,
+            run=SimpleNamespace(key=key),
+        )
+        entries[study].append(entry)
+    studies = [SimpleNamespace(name=name) for name in entries]
+    return SimpleNamespace(studies=lambda: studies, entries=lambda study: entries[study])
+
+
+def test_keys_that_begin_alike():
+    """The beginning of two keys is refused; that of one run in two studies is not."""
+    store = fake(
+        ("s", "abcd1" + "0" * 15, "done", "confirm"),
+        ("s", "abcd2" + "0" * 15, "done", "tune"),
+        ("u", "abcd1" + "0" * 15, "done", "confirm"),
+    )
+    with pytest.raises(UsageError, match="'abcd' is how 2 keys begin; give more of its digits"):
+        find(store, "abcd")
+    assert find(store, "abcd1").name == "s/t/m/1"
+    assert find(store, "abcd2").entry.role == "tune"  # a trial, by its key alone
+    with pytest.raises(UsageError, match="s/t/m has no seed '2'; known: 1"):
+        find(store, "s/t/m/2")
+
+
+def test_a_study_that_is_named_like_a_key():
+    """A study's name goes before a key."""
+    store = fake(("abcd", "abcd1" + "0" * 15, "done", "confirm"))
+    with pytest.raises(UsageError, match="there is abcd/t/m/1"):
+        find(store, "abcd")
+
+
+@pytest.mark.parametrize("state", ["pending", "running", "failed", "diverged"])
+def test_runs_that_are_not_done(state):
+    """A run that has not come to its end, or to a bad one, is refused with its state."""
+    store = fake(("s", "abcd1" + "0" * 15, state, "confirm"))
+    for name in ("s/t/m/1", "abcd1"):
+        with pytest.raises(UsageError, match=f"s/t/m/1 is {state}; see 'bnnbench study show s'"):
+            find(store, name)
+    with pytest.raises(UsageError, match="there is none yet that is done"):
+        find(store, "s")

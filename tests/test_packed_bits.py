@@ -87,6 +87,15 @@ def test_packing_loses_nothing(x):
     assert (bits.unpack(bits.pack(x), x.shape[1]) == np.where(x, 1, -1)).all()
 
 
+def test_no_examples_are_packed_as_none():
+    """An empty batch stays one."""
+    none = np.empty((0, 3, 4, 5), np.float32)
+    assert bits.pack(none).shape == (0, 3, 4, 1)
+    assert bits.pack_images(none).shape == (0, 4, 5, 1)
+    assert bits.unpack(bits.pack(none), 5).shape == (0, 3, 4, 5)
+    assert bits.joined(bits.pack(none), 5).shape == (0, 1)
+
+
 def bad_words():
     good = np.zeros((2, 2), np.uint64)
     tail = good.copy()

@@ -199,6 +199,16 @@ def test_thresholds_and_image_sizes_are_not_mixed_up():
         assert (layer(images) == sums).all()
 
 
+def test_no_images():
+    """An empty batch has no sums."""
+    layer, none = BinaryConvolution(GOOD, 6, PLAIN), np.empty((0, 5, 5, 1), np.uint64)
+    thresholds = Thresholds(np.zeros(4, np.int32), np.ones(4, bool))
+    assert layer(none).shape == (0, 3, 3, 4)
+    assert layer.signs(none, thresholds, POOLINGS[0]).shape == (0, 1, 1, 1)
+    real = RealConvolution(GOOD, 6, PLAIN)
+    assert real(np.empty((0, 5, 5, 6), np.float32)).shape == (0, 3, 3, 4)
+
+
 def test_filters_are_packed_along_channels():
     """And come back as torch has them."""
     w = signs(3, 70, 2, 4)

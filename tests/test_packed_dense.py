@@ -88,10 +88,29 @@ def test_counts_do_not_overflow(length):
     assert_equal_products(np.tile(rows, (3, 1)), rows)
 
 
+@pytest.mark.usefixtures("way")
+def test_no_rows():
+    """An empty batch has no sums."""
+    layer = BinaryDense(pack(signs(40, 70)), 70)
+    none = np.empty((0, 2), np.uint64)
+    assert layer(none).shape == (0, 40)
+    assert layer.signs(none, Thresholds(np.zeros(40, np.int32), np.ones(40, bool))).shape == (0, 1)
+    assert RealDense(GOOD, 70)(np.empty((0, 70), np.float32)).shape == (0, 3)
+
+
 def test_more_signs_than_sixteen_bits_count():
     """A row of 65,536 or more is counted in 32 bits."""
     for length in (2**16 - 1, 2**16, 70001):
         assert_equal_products(-np.ones((1, length), np.int64), np.ones((2, length), np.int64))
+
+
+def test_thresholds_are_not_mixed_up():
+    """What is remembered of one norm serves no other."""
+    x, w = signs(5, 70), signs(6, 70, seed=1)
+    layer = BinaryDense(pack(w), 70)
+    for least in (0, 8, -8, 0):
+        thresholds = Thresholds(np.full(6, least, np.int32), np.zeros(6, bool))
+        assert (layer.signs(pack(x), thresholds) == pack(x @ w.T >= least)).all()
 
 
 @given(st.integers(1, 20), st.integers(1, 70), st.integers(1, 1300), st.integers(0, 2**31))
@@ -187,6 +206,7 @@ def test_numpy_alone_sums_real_inputs(monkeypatch):
 
 
 GOOD = pack(signs(3, 70))
+TWO = Thresholds(np.zeros(2, np.int32), np.zeros(2, bool))
 
 
 @pytest.mark.parametrize(

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from bnnbench.errors import BnnbenchError
+from bnnbench.interfaces import Dataset, Split
 from bnnbench.packed import load
 from bnnbench.packed.file import read, write
 from bnnbench.packed.network import PackedNetwork
-from bnnbench.packing.export import as_safetensors, export
+from bnnbench.packing.export import as_safetensors, export, placed
 from bnnbench.packing.parity import Compared, ParityError, integers
 from bnnbench.runs import Part
-from tests.packing import batch, trained
+from tests.packing import Bench, batch, images, run_of, train, trained
 
 METHODS = [
     ("ste", {"lr": 1e-2}),
@@ -44,7 +46,7 @@ NETWORKS = [
         {"width": 4, "dense": 9, "activation": "hardtanh", "padding": "valid-first"},
         16,
     ),
-    ("vgg-small", {"width": 6}, 8),
+    ("vgg-small", {"width": 6, "activation": "reste"}, 8),
     ("vgg-small", {"width": 4, "activation": "rsign"}, 8),
     ("vgg16", {"width": 4, "dense": 16, "activation": "sign"}, 32),
     ("nin", {"width": 8}, 8),
@@ -98,6 +100,34 @@ def test_scaled_network(name, tmp_path):
     made = export(network, data, tmp_path / "m.safetensors")
     assert made.compared.differing == 0
     assert made.layers >= 8
+
+
+def test_statistics_that_are_estimated_again(tmp_path):
+    """With re-estimated statistics the packed network has those of its own binary weights."""
+    bench = Bench(images(8))
+    given = {"lr": 1e-2, "binarization": "stochastic"}
+    run = replace(run_of(bench, "binaryconnect", **given), reestimate=3)
+    kept, accuracy = train(bench, run)
+    made = export(placed(kept, bench.network(run)), bench.data, tmp_path / "m.safetensors")
+    assert made.compared.accuracy == accuracy["binary"] != accuracy["real"]
+
+
+def test_segmentation(tmp_path):
+    """A U-Net that says of each pixel whether there is ink says the same once packed."""
+
+    def inked(split):
+        return Split(split.inputs, (split.inputs[:, 0] > 0).long())
+
+    given = images(8)
+    splits = (inked(getattr(given, name)) for name in ("train", "validation", "test"))
+    bench = Bench(Dataset(*splits, classes=2, task="segmentation"))
+    shape = Part("unet", {"width": 4, "depth": 2, "activation": "sign"})
+    run = replace(run_of(bench, "bop", shape, epochs=2), loss=Part("cross-entropy"))
+    kept, accuracy = train(bench, run)
+    made = export(placed(kept, bench.network(run)), bench.data, tmp_path / "m.safetensors")
+    assert made.compared.accuracy == accuracy["binary"] > 70
+    outputs = made.packed(batch(bench.data))
+    assert outputs.shape == (64, 2, 8, 8)
 
 
 def test_fused_steps_change_nothing(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -155,7 +157,7 @@ def test_from_one_layer_to_the_next_without_unpacking():
     widths = [100, 70, 65, 33]
     x = sign(torch.randn(20, widths[0], generator=generator))
     words = pack(x.numpy())
-    for number, (k, m) in enumerate(zip(widths, widths[1:], strict=False)):
+    for number, (k, m) in enumerate(itertools.pairwise(widths)):
         w = sign(torch.randn(m, k, generator=generator))
         norm = drawn(m, number, spread=8.0)
         x = sign(functional.batch_norm(functional.linear(x, w), *norm))

@@ -222,10 +222,8 @@ def _tell(made: Exported, provenance: Provenance) -> None:
             f"in {found.strays} of them a sum within rounding of a threshold fell on its other side"
         )
     if made.layers:
-        click.echo(
-            f"checked layer by layer: {made.integers:,} integers of {made.layers} binary layers,"
-            " all equal"
-        )
+        layers = "a binary layer" if made.layers == 1 else f"{made.layers} binary layers"
+        click.echo(f"checked layer by layer: {made.integers:,} integers of {layers}, all equal")
 
 
 def _tell_size(made: Exported, path: Path) -> None:

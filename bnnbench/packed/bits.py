@@ -49,10 +49,10 @@ def pack(signs: NDArray[Any]) -> Words:
             f"signs are packed along the last axis, got shape {signs.shape}; give one sign or more"
         )
     if signs.dtype == np.float32 and vectors.COMPILED:
-        flat = np.ascontiguousarray(signs).reshape(-1, signs.shape[-1])
-        packed = np.empty((len(flat), words(flat.shape[1])), np.uint64)
-        vectors.pack_rows(flat, packed)
-        return packed.reshape(*signs.shape[:-1], -1)
+        rows, length = math.prod(signs.shape[:-1]), signs.shape[-1]
+        packed = np.empty((rows, words(length)), np.uint64)
+        vectors.pack_rows(np.ascontiguousarray(signs).reshape(rows, length), packed)
+        return packed.reshape(*signs.shape[:-1], words(length))
     return _from_bits(signs if signs.dtype == np.bool_ else signs >= 0)
 
 
@@ -123,8 +123,8 @@ def joined(packed: Words, length: int) -> Words:
     check_shape(packed, length)
     places = math.prod(packed.shape[1:-1])
     if length % WORD == 0 or places == 1:
-        return np.ascontiguousarray(packed).reshape(len(packed), -1)
-    rows = np.ascontiguousarray(packed).reshape(len(packed), places, -1)
+        return np.ascontiguousarray(packed).reshape(len(packed), places * words(length))
+    rows = np.ascontiguousarray(packed).reshape(len(packed), places, words(length))
     found = np.zeros((len(packed), words(places * length)), np.uint64)
     for place in range(places):
         _paste(rows[:, place], found, place * length, length)
@@ -154,7 +154,8 @@ def pack_images(images: NDArray[np.float32]) -> Words:
     last: NDArray[np.float32] = images.transpose(0, 2, 3, 1)
     if last.flags.c_contiguous or images.dtype != np.float32 or not vectors.COMPILED:
         return pack(last)
-    planes = np.ascontiguousarray(images).reshape(*images.shape[:2], -1)
-    packed = np.empty((len(images), planes.shape[2], words(images.shape[1])), np.uint64)
+    n, channels, height, width = images.shape
+    planes = np.ascontiguousarray(images).reshape(n, channels, height * width)
+    packed = np.empty((n, height * width, words(channels)), np.uint64)
     vectors.pack_planes(planes, packed)
-    return packed.reshape(*last.shape[:3], -1)
+    return packed.reshape(n, height, width, words(channels))

@@ -137,7 +137,7 @@ class BinaryConvolution(_Convolution):
                 at = Rows(kinds, start % len(kinds))
                 some = weights.sums(rows, limits[group], at)
                 found[start : start + len(rows), group * part : (group + 1) * part] = some
-        return found.reshape(len(images), *places, -1)
+        return found.reshape(len(images), *places, found.shape[1])
 
     def signs(self, images: Words, thresholds: Thresholds, pooling: Pooling | None = None) -> Words:
         """Return the signs of the sums, packed: (n, height, width, words(filters)).
@@ -168,7 +168,7 @@ class BinaryConvolution(_Convolution):
         for start, rows in self._patches(images, 0, places):
             at = Rows(kinds, start % len(kinds))
             found[start : start + len(rows)] = self.weights[0].signs(rows, limits[0], at)
-        return found.reshape(len(images), *places, -1)
+        return found.reshape(len(images), *places, found.shape[1])
 
     def _patches(
         self, images: Words, group: int, places: tuple[int, int]
@@ -260,4 +260,4 @@ class RealConvolution(_Convolution):
                 numbers = self.geometry.numbers()
                 gather(images, numbers, places, start, first, self.deep, self.pad, rows)
                 found[start : start + many, chosen] = sums.signed_sums(rows, weight, self.length)
-        return found.reshape(len(images), *places, -1)
+        return found.reshape(len(images), *places, found.shape[1])

@@ -18,7 +18,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from bnnbench.packed.vectors import I32, I64, intrinsic, load, inner, pointer, scaled, store, vector
+from bnnbench.packed.vectors import I32, I64, inner, intrinsic, load, pointer, scaled, store, vector
 
 BLOCK = 32  #: outputs of a block
 WIDE = 16  #: outputs whose counts are held in registers together

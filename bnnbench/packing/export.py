@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bnnbench.errors import UsageError
+from bnnbench.evaluation import batches_of
 from bnnbench.handover import check_places
 from bnnbench.layers import BinaryActivation
 from bnnbench.packed.description import Description, Preprocessing
@@ -132,8 +133,8 @@ def export(
     with beside(path) as part:
         found = compared(network, form(part, description, tensors), data.test, data.task)
         found.check()
-        inputs, _ = next(data.test.batches(min(LOOKED_AT, len(data.test))))
-        layers, count = integers(network, packed, draft.layers, inputs)
+        inputs, _ = next(batches_of(data.test))
+        layers, count = integers(network, packed, draft.layers, inputs[:LOOKED_AT])
     return Exported(packed, found, layers, count)
 
 

@@ -125,8 +125,8 @@ def traced(network: nn.Module, shape: tuple[int, ...]) -> fx.Graph:
         except Exception as error:  # whatever a plugin's forward may raise
             said = " ".join(str(error).split())
             raise UsageError(
-                "only a network whose forward is the same steps for all inputs can be packed,"
-                f" {type(network).__name__} is not: {said}"
+                "only a network whose forward is the same steps of torch's for all inputs can be"
+                f" packed, that of {type(network).__name__} cannot be followed: {said}"
             ) from error
     for node in reversed(graph.nodes):
         if not node.users and node.op not in ("placeholder", "output"):

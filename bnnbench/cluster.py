@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -231,7 +232,9 @@ def _read(stream: Any, kind: str, tell: Callable[[str, str], None]) -> None:
 def _waited(process: subprocess.Popen[str]) -> tuple[int, bool]:
     """The exit code of a worker, and whether its task was cancelled: then it is asked to stop."""
     try:
-        return process.wait(), False
+        while process.poll() is None:
+            time.sleep(0.1)  # what Ray raises in us does not wake us up, as a signal would
+        return process.returncode, False
     except KeyboardInterrupt:
         process.send_signal(signal.SIGTERM)
         return process.wait(), True

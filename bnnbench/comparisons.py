@@ -27,7 +27,8 @@ from bnnbench.statistics.ranks import Ranking, Refusal, ranking
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bnnbench.results import Results, Row, Spread
+    from bnnbench.results import Results
+    from bnnbench.rows import Row, Spread
     from bnnbench.studies import Published
 
 BySeed = dict[int, float]

@@ -157,7 +157,7 @@ _MEASURED = (
 MEASUREMENTS = Table("measurements", "a number of a run in an epoch, over all layers", _MEASURED)
 LAYERS = Table("layers", "a number of a run in an epoch, of one layer", _MEASURED)
 
-#: lines: :class:`bnnbench.results.Row`
+#: lines: :class:`bnnbench.rows.Row`
 RESULTS = Table(
     "results",
     "a method on a task in one inference mode: a line of `study show` and of the report",

@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 
 VERSION_TABLE = "bnnbench_alembic_version"
-HEAD = "0004"  #: the newest migration, which a test compares with the folder
+HEAD = "0005"  #: the newest migration, which a test compares with the folder
 
 metadata = MetaData()
 
@@ -102,6 +102,14 @@ series = Table(
     Column("mode", String(40), primary_key=True),
     Column("layer", String(200), primary_key=True),
     Column("points", LargeBinary, nullable=False),
+)
+
+# of runs whose networks were packed; see bnnbench.deployments
+deployments = Table(
+    "bnnbench_deployments",
+    metadata,
+    Column("run_id", Integer, ForeignKey(runs.c.id), primary_key=True),
+    Column("spec", Text, nullable=False),
 )
 
 events = Table(

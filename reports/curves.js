@@ -110,7 +110,15 @@ function curvesDrawing(study, view, bundles) {
     named.add(method.name);
     return lines;
   });
-  return {data: traces, layout: curvesLayout(study, view, metric, tasks, log, decadesOf(bundles))};
+  const layout = curvesLayout(study, view, metric, tasks, log, decadesOf(bundles));
+  if (view.x === "epoch") wholeEpochs(layout, greatest(bundles.flatMap(each => each.epochs)));
+  return {data: traces, layout};
+}
+
+/** Of up to 12 epochs each has its tick; plotly would put some between them. */
+function wholeEpochs(layout, last) {
+  if (last > 12) return;
+  for (const name of Object.keys(layout)) if (name.startsWith("xaxis")) layout[name].dtick = 1;
 }
 
 const isLog = (view, metric) => view.scale ? view.scale === "log" : metric.log;

@@ -28,7 +28,7 @@ from bnnbench.errors import DataError, UsageError
 from bnnbench.experiments import Workbench
 from bnnbench.plugins import load_plugins
 from bnnbench.store import Store
-from bnnbench.studies import parse_study
+from bnnbench.studyfile import parse_study
 from bnnbench.tuning import StudyRunner
 
 from .test_checkpoints import RUN, STATE, equal, weights

@@ -21,7 +21,7 @@ from bnnbench.statistics.intervals import interval
 from bnnbench.statistics.paired import Cannot, compare
 from bnnbench.statistics.ranks import Refusal
 from bnnbench.store import DIVERGED, DONE, FAILED, PRUNED, TUNE
-from bnnbench.studies import parse_study
+from bnnbench.studyfile import parse_study
 from bnnbench_reports.page import build
 
 from .small_study import EPOCHS, enter, fill, record

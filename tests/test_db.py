@@ -295,7 +295,7 @@ def study_that_ran(tmp_path_factory):
     """A folder with a tuned study's database."""
     import tomllib
 
-    from bnnbench.studies import parse_study
+    from bnnbench.studyfile import parse_study
 
     from .conftest import TINY
 

@@ -23,7 +23,8 @@ from bnnbench.extending import changes, extended
 from bnnbench.plugins import load_plugins
 from bnnbench.results import Results
 from bnnbench.store import Store
-from bnnbench.studies import MethodSpec, Protocol, parse_study
+from bnnbench.studies import MethodSpec, Protocol
+from bnnbench.studyfile import parse_study
 from bnnbench.tuning import StudyRunner
 from bnnbench_reports.page import commands
 

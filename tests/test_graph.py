@@ -17,7 +17,7 @@ from bnnbench.plugins import load_plugins
 from bnnbench.results import Results
 from bnnbench.runs import Part, Run
 from bnnbench.store import BASE, CONFIRM, DONE, FAILED
-from bnnbench.studies import parse_study
+from bnnbench.studyfile import parse_study
 from bnnbench.tuning import StudyRunner
 from bnnbench_plugins.architectures.mlp import mlp
 

@@ -23,7 +23,6 @@ from bnnbench.leases import (
     ElsewhereError,
     Leases,
     LostLeaseError,
-    confirm,
     is_gone,
     is_here,
     told,
@@ -252,12 +251,6 @@ def test_what_was_taken_over_can_no_longer_be_written(store):
     assert (2, {key: PENDING}) == (store.reached(entry.run_id), store.states([key]))
 
 
-def test_no_claim_confirms_nothing(store):
-    """Without a claim a transaction goes on."""
-    with store.begin() as connection:
-        confirm(connection, None)
-
-
 def test_claimed_gives_back_whatever_happens(store):
     """A block that fails leaves the lease free; one that cannot have it does not begin."""
     one, other = Leases(store), Leases(store)
@@ -346,7 +339,7 @@ def test_a_study_of_a_longer_name_is_another(store):
         stranger(store, f"worker {name}/{AWAY}")
 
     with held(store, "s"):
-        pass
+        assert [] == workers(store, "s")
 
 
 def test_who_is_gone_with_its_machine_is_taken_over(store):

@@ -25,7 +25,7 @@ from bnnbench.plugins import load_plugins
 from bnnbench.runs import Part, Run
 from bnnbench.search import optuna_storage
 from bnnbench.store import CONFIRM, DONE, Store
-from bnnbench.studies import parse_study
+from bnnbench.studyfile import parse_study
 from bnnbench.tuning import StudyRunner
 
 from .chaos import contents

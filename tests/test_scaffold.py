@@ -21,7 +21,7 @@ from bnnbench.experiments import Workbench
 from bnnbench.plugins import KINDS as REGISTRY
 from bnnbench.plugins import load_plugins
 from bnnbench.scaffold import KINDS, Package
-from bnnbench.studies import read_study
+from bnnbench.studyfile import read_study
 
 from .first_plugin import call, environment, first_plugin
 
@@ -71,8 +71,9 @@ def test_every_kind_passes_its_own_tests(packages, tmp_path):
 @needs("ruff")
 def test_every_kind_is_in_good_style(packages):
     """ruff has nothing to say, by its default rules, and nothing to format."""
-    run("ruff", "check", "--no-cache", ".", cwd=packages)
-    run("ruff", "format", "--no-cache", "--check", ".", cwd=packages)
+    assert "All checks passed!\n" == run("ruff", "check", "--no-cache", ".", cwd=packages)
+    said = run("ruff", "format", "--no-cache", "--check", ".", cwd=packages)
+    assert said.endswith("already formatted\n")
 
 
 @pytest.mark.slow
@@ -156,7 +157,7 @@ def test_style_does_not_depend_on_the_name(tmp_path, name):
     for kind in KINDS:
         Package(name, kind).write(tmp_path / kind)
 
-    run("ruff", "check", "--no-cache", ".", cwd=tmp_path)
+    assert "All checks passed!\n" == run("ruff", "check", "--no-cache", ".", cwd=tmp_path)
 
 
 @pytest.mark.parametrize(

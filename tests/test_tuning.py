@@ -17,7 +17,7 @@ from bnnbench.results import Results
 from bnnbench.search import optuna_storage
 from bnnbench.spaces import Choice, Float, Int
 from bnnbench.store import Store
-from bnnbench.studies import parse_study
+from bnnbench.studyfile import parse_study
 from bnnbench.tuning import StudyRunner
 
 from .conftest import TINY

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from bnnbench.comparisons import Comparisons
     from bnnbench.needs import Need
-    from bnnbench.results import Base, Results, Row, Spread
+    from bnnbench.results import Base, Results
+    from bnnbench.rows import Row, Spread
     from bnnbench.store import Entry, StudySummary
     from bnnbench.studies import Study
 

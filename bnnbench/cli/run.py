@@ -10,7 +10,7 @@ import click
 from bnnbench.cli import Settings
 from bnnbench.cli.completion import studies
 from bnnbench.cli.devices import usable_device
-from bnnbench.cli.engines import RAY, Engine, engine_options
+from bnnbench.cli.engines import Engine, engine_options
 from bnnbench.cli.options import (
     again,
     checkpoints_option,
@@ -103,16 +103,14 @@ def run(
     Any number of these commands, on one machine or on several with one database, share the work.
     """
     from bnnbench.cli.crew import CrewProgress, observer, work
-    from bnnbench.cli.tables import plan_table, print_results
+    from bnnbench.cli.tables import plan_table
     from bnnbench.experiments import Workbench
     from bnnbench.holding import shared
-    from bnnbench.results import Results
     from bnnbench.tuning import StudyRunner
     from bnnbench.workers import stop_with_supervisor
 
     engine = Engine(workers=workers, threads=threads, **asked)
-    engine.check(device)
-    store, device = open_store(storage), usable_device("cpu" if engine.kind == RAY else device)
+    store, device = open_store(storage), usable_device(engine.device(device))
     engine.check_store(store)
     kept = checkpoints_of(store, checkpoints)
     kept.check_folder()
@@ -134,16 +132,23 @@ def run(
         with progress.watching(name, [] if as_worker else runner.needs()):
             if isinstance(progress, CrewProgress):
                 options = _given(kept, checkpoint_every, take_over=take_over)
-                work(
-                    progress, name, engine.crew(settings, name, device, storage, options, progress)
-                )
+                crew = engine.crew(settings, name, device, storage, options, progress)
+                work(progress, name, crew)
             else:
                 runner.run()
     if not as_worker:
-        results = Results(store, name)
-        print_results(results)
-        _complain(results)
-        click.echo(f"report: bnnbench report {name}{again(storage)}")
+        _conclude(store, name, storage)
+
+
+def _conclude(store: Store, name: str, storage: str) -> None:
+    """Show what came of it."""
+    from bnnbench.cli.tables import print_results
+    from bnnbench.results import Results
+
+    results = Results(store, name)
+    print_results(results)
+    _complain(results)
+    click.echo(f"report: bnnbench report {name}{again(storage)}")
 
 
 def _prepare(runner: StudyRunner, retried: set[str]) -> None:

@@ -19,7 +19,7 @@ from bnnbench.cli.options import (
     storage_option,
     threads_option,
 )
-from bnnbench.errors import IncompleteError, InterruptedStudyError
+from bnnbench.errors import IncompleteError, InterruptedStudyError, suggestion
 from bnnbench.failures import KINDS
 from bnnbench.stopping import Stop
 
@@ -35,19 +35,21 @@ if TYPE_CHECKING:
 ALL = "all"
 
 
-class Kind(click.Choice):
-    """A kind of failure; a run that diverged has not failed, and it is said why."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the kind."""
+def _kinds(
+    _ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Refuse what is no kind of failure; a run that diverged has not failed, and it is said why."""
+    for value in values:
         if value == "diverged":
-            self.fail(
+            raise click.BadParameter(
                 "a run is trained again only where it failed, one that diverged is a result and"
-                " stays; other hyperparameters make another study",
-                param,
-                ctx,
+                " stays; other hyperparameters make another study"
             )
-        return super().convert(value, param, ctx)
+        if value not in (*KINDS, ALL):
+            raise click.BadParameter(
+                f"{value!r} is no kind of failure{suggestion(value, (*KINDS, ALL))}"
+            )
+    return values
 
 
 @click.command()
@@ -72,9 +74,11 @@ class Kind(click.Choice):
 @click.option(
     "--retry",
     "kinds",
-    type=Kind([*KINDS, ALL]),
+    metavar="KIND",
     multiple=True,
-    help="Train confirming runs again that failed so. May be repeated.",
+    callback=_kinds,
+    shell_complete=lambda _ctx, _param, begun: [k for k in (*KINDS, ALL) if k.startswith(begun)],
+    help=f"Train confirming runs again that failed so: {', '.join(KINDS)}, all. Repeat it.",
 )
 @click.option("--retry-failed", is_flag=True, help="The same as --retry all.")
 @click.option("--take-over", is_flag=True, help="Who works at it on other machines is gone.")

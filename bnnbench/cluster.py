@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -73,6 +74,7 @@ class Cluster:
         self.address, self.share, self.command = address, share, command
         self.environment, self.audience = environment, audience
         self.errors: dict[int, str] = {}
+        self.tasks: dict[Any, int] = {}
         self.asked_to_stop = 0
 
     def run(self) -> tuple[int, str]:
@@ -115,27 +117,26 @@ class Cluster:
         while left:
             over, left = ray.wait(left, timeout=0.1)
             self._listen(ear)
-            for task in over:
-                ended = self._ended(task)
+            for ended, said in map(self._ended, over):
                 if ended and not (code or self.asked_to_stop):
-                    number = self.tasks[task]
-                    said = self.errors.get(number, "")
-                    code, error = (ended, said) if ended in REGULAR else (1, GIVEN_UP)
+                    code, error = ended, said
                     self._cancel(force=False)
         self._listen(ear)
         return (INTERRUPTED, "") if self.asked_to_stop else (code, error)
 
-    def _ended(self, task: Any) -> int:
-        """The exit code of a task's worker; one that Ray has given up has none that is regular."""
+    def _ended(self, task: Any) -> tuple[int, str]:
+        """The exit code of a task's worker, and its error; of what Ray has given up, why."""
         import ray
 
         try:
             code: int = ray.get(task)
         except ray.exceptions.TaskCancelledError:
-            return INTERRUPTED
-        except ray.exceptions.RayError:
-            return max(REGULAR) + 1
-        return code
+            return INTERRUPTED, ""
+        except LostWorkerError:  # as Ray hands it on
+            return 1, GIVEN_UP
+        except ray.exceptions.RayError as error:
+            return 1, f"Ray cannot run it: {str(error).strip().splitlines()[-1]}"
+        return code, self.errors.get(self.tasks[task], "")
 
     def _listen(self, ear: Any) -> None:
         for number, kind, text in _heard(ear):
@@ -231,7 +232,9 @@ def _read(stream: Any, kind: str, tell: Callable[[str, str], None]) -> None:
 def _waited(process: subprocess.Popen[str]) -> tuple[int, bool]:
     """The exit code of a worker, and whether its task was cancelled: then it is asked to stop."""
     try:
-        return process.wait(), False
+        while process.poll() is None:
+            time.sleep(0.1)  # what Ray raises in us does not wake us up, as a signal would
+        return process.returncode, False
     except KeyboardInterrupt:
         process.send_signal(signal.SIGTERM)
         return process.wait(), True

@@ -13,6 +13,7 @@ from bnnbench.errors import StoreError
 from bnnbench.experiments import weights
 from bnnbench.failures import TRANSIENT, Failure, failure_of
 from bnnbench.leases import LostLeaseError
+from bnnbench.notebook import Notebook
 from bnnbench.plugins import describe
 from bnnbench.stopping import Stop
 from bnnbench.store import BASE, DIVERGED, DONE, FAILED, PENDING, PRUNED, TUNE, Entry, Store
@@ -55,41 +56,6 @@ class Ending(NamedTuple):
     message: str = ""
     failure: Failure | None = None
     whole: bool = True
-
-
-class Notebook:
-    """Measurements of a run on their way to the database, a quarter of a second late at most.
-
-    A transaction takes milliseconds, and so do the epochs of a small network. What is broken off is
-    taken up after the last epoch that was handed in, or begun anew. The last of them, ``measured``,
-    are left for the transaction in which the run ends.
-    """
-
-    LATE = 0.25
-
-    def __init__(self, store: Store, run_id: int, claim: Claim | None = None) -> None:
-        self.store, self.run_id, self.claim = store, run_id, claim
-        self.measured: list[Measurement] = []
-        self.handed_in = time.monotonic()
-
-    def begin(
-        self, facts: Mapping[str, Any], environment: Mapping[str, Any], after: int | None
-    ) -> None:
-        """Begin the run anew, or go on ``after`` an epoch."""
-        self.measured, self.handed_in = [], time.monotonic()
-        self.store.start_run(self.run_id, facts, environment, after, self.claim)
-
-    def write(self, measured: list[Measurement], *, is_last: bool = False) -> None:
-        """Take the measurements of an epoch; hand them in if it is time, and they are not last."""
-        self.measured += measured
-        if not is_last and time.monotonic() - self.handed_in >= self.LATE:
-            self.hand_in()
-
-    def hand_in(self) -> None:
-        """Write what there is to the database, in one transaction."""
-        if self.measured:
-            self.store.write(self.run_id, self.measured, self.claim)
-        self.measured, self.handed_in = [], time.monotonic()
 
 
 class Timer:
@@ -155,18 +121,13 @@ class Trainer:
         neighbours, notebook = Neighbours(), Notebook(self.store, entry.run_id, claim)
         try:
             ending = self._ending(entry, run, trial, notebook)
-        except LostLeaseError:  # it is another's now, who writes what there is to write
-            raise
+            share = neighbours.foreign_share()
+            shared = not ending.whole or (share is not None and share > FOREIGN)
+            self._end(entry, ending, notebook.measured, shared=shared, claim=claim)
         except (StoreError, BrokenPipeError):  # not the run's fault: it is taken up again
             with suppress(StoreError, LostLeaseError):
                 self.store.end_run(entry.run_id, PENDING, claim=claim)
             raise
-        except KeyboardInterrupt:
-            self.store.end_run(entry.run_id, PENDING, measured=notebook.measured, claim=claim)
-            raise
-        share = neighbours.foreign_share()
-        shared = not ending.whole or (share is not None and share > FOREIGN)
-        self._end(entry, ending, notebook.measured, shared=shared, claim=claim)
         self.checkpoints.forget_training(run.key)
         self.observer.run_ended(entry, ending.state, ending.message)
 
@@ -203,7 +164,18 @@ class Trainer:
     def _ending(
         self, entry: Entry, run: Run, trial: optuna.Trial | None, notebook: Notebook
     ) -> Ending:
-        """Train a run to its end. What may pass by itself is waited for, from PAUSES on in vain."""
+        """Train a run to its end; what may pass by itself is tried again after each of PAUSES."""
+        try:
+            return self._last_attempt(entry, run, trial, notebook)
+        except KeyboardInterrupt:
+            claim = notebook.claim
+            self.store.end_run(entry.run_id, PENDING, measured=notebook.measured, claim=claim)
+            raise
+
+    def _last_attempt(
+        self, entry: Entry, run: Run, trial: optuna.Trial | None, notebook: Notebook
+    ) -> Ending:
+        """How the attempt ended after which there is no other."""
         from bnnbench.training import DivergedError
 
         for pause in (*PAUSES, None):
@@ -211,7 +183,7 @@ class Trainer:
                 with self.stop.patient():  # an interrupt in the middle of an import is no interrupt
                     whole = self._written(entry, run, trial, notebook)
                 return Ending(DONE, whole=whole)
-            except (KeyboardInterrupt, LostLeaseError, StoreError, BrokenPipeError):
+            except (LostLeaseError, StoreError, BrokenPipeError):
                 raise
             except DivergedError as diverged:
                 return Ending(DIVERGED, str(diverged))

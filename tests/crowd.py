@@ -21,7 +21,7 @@ from bnnbench.runs import Part, Run
 from bnnbench.search import optuna_storage, optuna_study, suggest, take
 from bnnbench.spaces import Float
 from bnnbench.store import DONE, TUNE, Store
-from bnnbench.studies import parse_study
+from bnnbench.studyfile import parse_study
 
 EPOCHS = 3
 STUDY = """

@@ -92,19 +92,21 @@ def failing(error, times, plain=Bop.step):
     return step
 
 
-def test_what_may_pass_is_tried_again(store, workbench, monkeypatch, tmp_path):
-    """From the last checkpoint, after a pause each; the numbers are those of a calm run."""
+@pytest.mark.parametrize(("every", "taken_up"), [(0, [0, 1, 2, 3]), (1e9, [0, 0, 0, 0])])
+def test_what_may_pass_is_tried_again(store, workbench, monkeypatch, tmp_path, every, taken_up):
+    """From the last checkpoint, if there is one, after a pause; the numbers are a calm run's."""
     slept, skipped = [], []
     monkeypatch.setattr(time, "sleep", slept.append)
+    monkeypatch.setattr(trainer.Notebook, "LATE", 1e9)  # what is not handed in is forgotten
     watching = SimpleNamespace(**vars(SILENT))
     watching.epochs_skipped = lambda entry, epochs: skipped.append((entry.method, epochs))
     begun(store)
     with monkeypatch.context() as disk:
         disk.setattr(Bop, "step", failing(OSError(28, "No space left on device"), 3))
-        StudyRunner(store, "s", workbench, watching, checkpoint_every=0).run()
+        StudyRunner(store, "s", workbench, watching, checkpoint_every=every).run()
 
     assert list(trainer.PAUSES) == slept
-    assert [("real", 0), ("bop", 0), ("bop", 1), ("bop", 2), ("bop", 3)] == skipped
+    assert [("real", 0), *(("bop", epochs) for epochs in taken_up)] == skipped
     assert {DONE} == {e.state for e in store.entries("s")}
     assert {""} == {e.failure for e in store.entries("s")}
     texts = [text for _, kind, text in store.events("s") if kind == TRANSIENT]
@@ -238,7 +240,8 @@ def test_failures_are_shown_with_their_kinds(failed, capsys):
     ("word", "said"),
     [
         ("diverged", "one that diverged is a result and stays"),
-        ("oom", "'oom' is not one of 'out-of-memory', 'transient', 'lost', 'plugin', 'all'"),
+        ("oom", "'oom' is no kind of failure; known: all, lost, out-of-memory, plugin, transient"),
+        ("plugins", "'plugins' is no kind of failure; did you mean 'plugin'?"),
     ],
 )
 def test_what_cannot_be_tried_again_is_refused(failed, capsys, word, said):

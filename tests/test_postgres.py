@@ -245,7 +245,7 @@ def test_server_that_goes_away_in_mid_study(postgres, store, tmp_path, mode, sec
 
 @pytest.mark.slow
 def test_two_workers_in_an_outage(postgres, url, tmp_path, monkeypatch):
-    """Longer than a lease is patient, and nobody is passed over: every run once, every bit alike."""
+    """For longer than leases are patient, and nobody is passed over: every run is there, alike."""
     monkeypatch.setenv("BNNBENCH_STORAGE", str(tmp_path / "calm.db"))
     finish(bnnbench("study", "run", "s", "--threads", "1", cwd=make(tmp_path / "calm", epochs=60)))
     monkeypatch.setenv("BNNBENCH_STORAGE", url)

@@ -69,26 +69,27 @@ class Engine:
         """Whether others train, and this process watches them."""
         return self.workers is not None or self.kind == RAY
 
-    def check(self, device: str) -> None:
-        """Refuse what cannot be asked for together.
+    def device(self, asked: str) -> str:
+        """Return the device of this process, for the one that was asked for.
 
         Raises:
-            UsageError: in one line.
+            UsageError: what cannot be asked for together.
         """
         if self.kind != RAY:
             for option, value in (("--address", self.address), ("--gpus-per-run", self.gpus)):
                 if value is not None:
                     raise UsageError(f"{option} is for Ray's workers; give --engine ray, too")
-            return
+            return asked
         if find_spec("ray") is None:
             raise UsageError(
                 "--engine ray needs the Python package 'ray'; pip install 'bnnbench[ray]'"
             )
-        if device not in ("auto", "cpu") or (self.gpus and device == "cpu"):
+        if asked not in ("auto", "cpu") or (self.gpus and asked == "cpu"):
             raise UsageError(
-                f"Ray chooses the device of a worker, got --device {device}; give --gpus-per-run 1"
+                f"Ray chooses the device of a worker, got --device {asked}; give --gpus-per-run 1"
                 " for a GPU each, nothing for the CPU, and no --device"
             )
+        return "cpu"
 
     def check_store(self, store: Store) -> None:
         """Refuse a database of one machine for workers on several.

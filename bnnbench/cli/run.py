@@ -10,7 +10,7 @@ import click
 from bnnbench.cli import Settings
 from bnnbench.cli.completion import studies
 from bnnbench.cli.devices import usable_device
-from bnnbench.cli.engines import RAY, Engine, engine_options
+from bnnbench.cli.engines import Engine, engine_options
 from bnnbench.cli.options import (
     again,
     checkpoints_option,
@@ -19,7 +19,7 @@ from bnnbench.cli.options import (
     storage_option,
     threads_option,
 )
-from bnnbench.errors import IncompleteError, InterruptedStudyError
+from bnnbench.errors import IncompleteError, InterruptedStudyError, suggestion
 from bnnbench.failures import KINDS
 from bnnbench.stopping import Stop
 
@@ -35,19 +35,21 @@ if TYPE_CHECKING:
 ALL = "all"
 
 
-class Kind(click.Choice):
-    """A kind of failure; a run that diverged has not failed, and it is said why."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the kind."""
+def _kinds(
+    _ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Refuse what is no kind of failure; a run that diverged has not failed, and it is said why."""
+    for value in values:
         if value == "diverged":
-            self.fail(
+            raise click.BadParameter(
                 "a run is trained again only where it failed, one that diverged is a result and"
-                " stays; other hyperparameters make another study",
-                param,
-                ctx,
+                " stays; other hyperparameters make another study"
             )
-        return super().convert(value, param, ctx)
+        if value not in (*KINDS, ALL):
+            raise click.BadParameter(
+                f"{value!r} is no kind of failure{suggestion(value, (*KINDS, ALL))}"
+            )
+    return values
 
 
 @click.command()
@@ -75,9 +77,11 @@ class Kind(click.Choice):
 @click.option(
     "--retry",
     "kinds",
-    type=Kind([*KINDS, ALL]),
+    metavar="KIND",
     multiple=True,
-    help="Train confirming runs again that failed so. May be repeated.",
+    callback=_kinds,
+    shell_complete=lambda _ctx, _param, begun: [k for k in (*KINDS, ALL) if k.startswith(begun)],
+    help=f"Train confirming runs again that failed so: {', '.join(KINDS)}, all. Repeat it.",
 )
 @click.option("--retry-failed", is_flag=True, help="The same as --retry all.")
 @click.option("--take-over", is_flag=True, help="Who works at it on other machines is gone.")
@@ -109,13 +113,11 @@ def run(
     from bnnbench.cli.crew import CrewProgress, observer, work
     from bnnbench.experiments import Workbench
     from bnnbench.holding import shared
-    from bnnbench.results import Results
     from bnnbench.tuning import StudyRunner
     from bnnbench.workers import stop_with_supervisor
 
     engine = Engine(workers=workers, threads=threads, **asked)
-    engine.check(device)
-    store, device = open_store(storage), usable_device("cpu" if engine.kind == RAY else device)
+    store, device = open_store(storage), usable_device(engine.device(device))
     engine.check_store(store)
     kept = checkpoints_of(store, checkpoints)
     kept.check_folder()
@@ -142,7 +144,7 @@ def run(
             else:
                 runner.run()
     if not as_worker:
-        _conclude(Results(store, name), storage)
+        _conclude(store, name, storage)
 
 
 def _plan(runner: StudyRunner) -> None:
@@ -153,17 +155,19 @@ def _plan(runner: StudyRunner) -> None:
     plan_table(runner.name, runner.needs(), runner.protocol.seconds)
 
 
-def _conclude(results: Results, storage: str) -> None:
+def _conclude(store: Store, name: str, storage: str) -> None:
     """Show what came out.
 
     Raises:
         IncompleteError: a run failed, or a method has nothing to show.
     """
     from bnnbench.cli.tables import print_results
+    from bnnbench.results import Results
 
+    results = Results(store, name)
     print_results(results)
     _complain(results)
-    click.echo(f"report: bnnbench report {results.name}{again(storage)}")
+    click.echo(f"report: bnnbench report {name}{again(storage)}")
 
 
 def _prepare(runner: StudyRunner, retried: set[str]) -> None:

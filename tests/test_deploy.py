@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import statistics
 
 import pytest
@@ -14,6 +16,8 @@ from bnnbench.layers import BinaryActivation, BinaryConv2d, BinaryLinear
 from bnnbench.packing import timing
 from bnnbench.store import Store
 from bnnbench_plugins.binarizers import SignHardTanh
+
+from .conftest import ROOT
 
 STUDY = """
 [task]
@@ -163,3 +167,19 @@ def test_nothing_done_yet(done, capsys):
     assert 6 == main(["deploy", "empty", *url])
 
     assert "'bnnbench study run empty'" in capsys.readouterr().err
+
+
+def test_the_documented_commands_work(tmp_path, monkeypatch, capsys):
+    """All commands of docs/packed-format.md, one after the other, on a small study of that name."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.toml").write_text(STUDY.replace('method = "ste"', 'method = "bop"'))
+    assert main(["study", "create", "quickstart", "--from", "small.toml"]) == 0
+    text = (ROOT / "docs" / "packed-format.md").read_text()
+    shell = "".join(re.findall(r"^```sh\n(.*?)^```", text, flags=re.M | re.S))
+    commands = [shlex.split(line) for line in shell.splitlines()]
+
+    assert len(commands) >= 5
+    for program, *words in commands:
+        assert program == "bnnbench"
+        assert main(words) == 0, capsys.readouterr().err
+    assert 'id="deployment"' in (tmp_path / "quickstart.html").read_text()

@@ -361,8 +361,17 @@ def test_failed_runs_end_the_command_with_6(run, monkeypatch):
 
     assert 6 == code
     assert "test accuracy %" in out
-    assert "'bnnbench study show s --failed'" in err
+    assert "'bnnbench study show s --failed' has them all, 'bnnbench plugins check bop' may" in err
     assert "ZeroDivisionError" in run("study", "show", "s", "--failed")[1]
+
+
+@pytest.mark.parametrize("option", ["--plugin", "-p"])
+def test_an_option_of_the_top_after_the_command(run, option):
+    """The line says where it stands."""
+    code, _, err = run("plugins", "list", option, "x.py")
+
+    assert 2 == code
+    assert f"It stands before the command: bnnbench {option} ..." in err
 
 
 def test_study_held_elsewhere_can_be_taken_over(run):

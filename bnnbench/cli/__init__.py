@@ -168,6 +168,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     except click.ClickException as error:
         context: click.Context | None = getattr(error, "ctx", None)
         hint = f" (see {context.command_path} --help)" if context else ""
+        if getattr(error, "option_name", "") in ("--plugin", "-p"):
+            hint = f" It stands before the command: bnnbench {error.option_name} ..."  # type: ignore[attr-defined]
         return _fail(error.format_message() + hint, error.exit_code)
     except BnnbenchError as error:
         return _fail(str(error), error.exit_code)

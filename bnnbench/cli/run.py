@@ -20,7 +20,7 @@ from bnnbench.cli.options import (
     threads_option,
 )
 from bnnbench.errors import IncompleteError, InterruptedStudyError, suggestion
-from bnnbench.failures import KINDS
+from bnnbench.failures import KINDS, PLUGIN
 from bnnbench.stopping import Stop
 
 if TYPE_CHECKING:
@@ -209,12 +209,16 @@ def _complain(results: Results) -> None:
         IncompleteError: with the first reason.
     """
     from bnnbench.catalogue import FORMER
+    from bnnbench.experiments import CROSS
 
     bad = [e for e in results.entries if e.state == "failed" and not e.role.startswith(FORMER)]
     hint = f"'bnnbench study show {results.name} --failed' has them all"
     if bad:
         first = bad[0].error.strip().partition("\n")[0]
         count = f"{len(bad)} of {len(results.entries)} runs failed"
+        if bad[0].failure == PLUGIN:
+            parts = bad[0].run.method.name.replace(CROSS, " ")
+            hint += f", 'bnnbench plugins check {parts}' may say why"
         raise IncompleteError(f"{count}, the first with {first}; {hint}")
     empty = sorted({row.method for row in results.rows() if not row.done})
     if empty:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from bnnbench.deployments import Refusal
 from bnnbench.results import Results
 from bnnbench.together import results_of
 from bnnbench_reports import deployed
+from bnnbench_reports.data import collected
 from bnnbench_reports.figures import deployment
 from bnnbench_reports.page import build
 
@@ -102,6 +104,18 @@ def test_the_page_has_them(kept):
     )
     assert "Abacus <b>" not in page
     assert "Time to answer, packed and otherwise" in page
+
+
+def test_the_data_have_them(kept):
+    """By cell and seed, with all numbers."""
+    known = collected(Results(kept, "s"))
+
+    (found,) = known["deployments"]
+    cell = known["cells"][found["cell"]]
+    assert ("ste", 1) == (known["methods"][cell["method"]]["name"], found["seed"])
+    assert {"way": "fp32", "batch": 1, "median": 2.0, "low": 1.5, "high": 3.0} in found["timings"]
+    assert (40 * 1024, 91.25, 10_000) == (found["float32"], found["accuracy"], found["examples"])
+    json.dumps(found, allow_nan=False)
 
 
 def test_without_them_there_is_no_section(store):

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 from typing import Any
 
 import torch
 
 from benchmarks.step import Task, floor_step, method_step, real_step, rounds
+from bnnbench.environment import cores
 from bnnbench.pace import pace_of
 from bnnbench.updates import OnePass
 
@@ -26,7 +26,7 @@ TRIED: dict[str, tuple[int, ...]] = {
     "width": (128, 256, 512, 1024, 2048),
     "batch": (25, 50, 100, 200, 400),
     "depth": (1, 2, 3, 5),
-    "threads": (1, os.cpu_count() or 1),
+    "threads": (1, cores()),
 }
 
 

@@ -35,7 +35,8 @@ import numpy as np
 from bnnbench.measurements import Measurement
 from bnnbench.runs import Part, Run
 from bnnbench.store import CONFIRM, DONE, FAILED, TUNE, Store
-from bnnbench.studies import Study, parse_study
+from bnnbench.studies import Study
+from bnnbench.studyfile import parse_study
 
 TASKS = ("digits-a", "digits-b")
 METHODS = ("real", "ste", "bop", "bop2", "bmd", "bnew", "xnor", "ternary", "proxquant", "frozen")

@@ -24,7 +24,7 @@ from bnnbench.experiments import Workbench
 from bnnbench.measurements import Measurement
 from bnnbench.plugins import load_plugins
 from bnnbench.store import Entry, Store
-from bnnbench.studies import parse_study
+from bnnbench.studyfile import parse_study
 from bnnbench.tuning import StudyRunner
 
 WARMUP, GOAL = 2, 0.10

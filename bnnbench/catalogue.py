@@ -172,7 +172,7 @@ class Catalogue(ABC):
             keys: list[str] = []
             for some in chunks(orphans, 500):
                 keys += connection.execute(sa.select(r.c.key).where(r.c.id.in_(some))).scalars()
-                for table in (v, schema.measurements, schema.series):
+                for table in (v, schema.measurements, schema.series, schema.deployments):
                     connection.execute(sa.delete(table).where(table.c.run_id.in_(some)))
                 connection.execute(sa.delete(r).where(r.c.id.in_(some)))
             connection.execute(sa.delete(schema.studies).where(schema.studies.c.id == study_id))

@@ -189,6 +189,10 @@ class Checkpoints:
         found = (path.name.split(".") for path in self.folder.glob("*.safetensors"))
         return sorted((parts[0], parts[1]) for parts in found if len(parts) == 3)
 
+    def parts(self) -> list[tuple[str, str]]:
+        """Return (key of the run, name) of each file that is half written, sorted."""
+        return sorted((p.name.partition(".")[0], p.name) for p in self.folder.glob("*.part"))
+
     def fault(self, key: str, kind: str) -> str:
         """Return what is wrong with a file, or nothing; also of one that has just gone."""
         path = self._path(key, kind)

@@ -27,7 +27,8 @@ from bnnbench.statistics.ranks import Ranking, Refusal, ranking
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bnnbench.results import Results, Row, Spread
+    from bnnbench.results import Results
+    from bnnbench.rows import Row, Spread
     from bnnbench.studies import Published
 
 BySeed = dict[int, float]
@@ -128,7 +129,7 @@ class Comparisons:
             mode=row.mode,
             judged=row.judged,
             test=row.test,
-            interval=interval(list(self._scores(row.task, row.method, row.mode).values())),
+            interval=_percent(self._scores(row.task, row.method, row.mode)),
             asked=row.asked,
             done=row.done,
             failed=ends[FAILED],
@@ -237,6 +238,12 @@ class Comparisons:
     def arrivals(self) -> Mapping[tuple[str, str], Way]:
         """What it takes to reach the reference's accuracy, by task and method; reads curves."""
         return ways(self.results)
+
+
+def _percent(scores: BySeed) -> Interval | None:
+    """The interval of a mean of percentages."""
+    found = interval(list(scores.values()))
+    return found.within(0, 100) if found else None
 
 
 def _minus(mine: BySeed, theirs: BySeed) -> list[float]:

@@ -149,6 +149,11 @@ class _Look:
                 yield fault
             elif kind not in ("weights", "binary") and states[key] in ENDED:
                 self.leftovers.append(f"{key}.{kind}: its run has ended")
+        self.leftovers += [
+            f"{name}: half written, and nobody is at its run"
+            for key, name in self.checkpoints.parts()
+            if key in states and f"run {key}" not in self.held
+        ]
         kept = {key for key, kind in files if kind == "weights"}
         for entry in self.runs.values():
             is_base = (entry.role, entry.state) == (BASE, DONE)

@@ -138,6 +138,7 @@ RUNS = Table(
         nested("plugins", _environment("plugins", {}), "their versions, by name"),
         nested("code", "run.code", "versions of what the run's components come from"),
         text("error", "entry.error", "why it failed, diverged or was pruned"),
+        text("failure", "entry.failure", "its kind, where it failed"),
     ),
 )
 
@@ -156,7 +157,7 @@ _MEASURED = (
 MEASUREMENTS = Table("measurements", "a number of a run in an epoch, over all layers", _MEASURED)
 LAYERS = Table("layers", "a number of a run in an epoch, of one layer", _MEASURED)
 
-#: lines: :class:`bnnbench.results.Row`
+#: lines: :class:`bnnbench.rows.Row`
 RESULTS = Table(
     "results",
     "a method on a task in one inference mode: a line of `study show` and of the report",

@@ -17,7 +17,10 @@ ENDED = (DONE, PRUNED, DIVERGED, FAILED)
 
 
 class Entry(NamedTuple):
-    """A run in its place in a study: ``number`` is the trial of a tuning run, else the seed."""
+    """A run in its place in a study: ``number`` is the trial of a tuning run, else the seed.
+
+    ``failure`` is the kind of a failure, where it is known: see :mod:`bnnbench.failures`.
+    """
 
     task: str
     method: str
@@ -32,6 +35,7 @@ class Entry(NamedTuple):
     environment: str
     started_at: float | None
     finished_at: float | None
+    failure: str = ""
 
     @property
     def label(self) -> str:

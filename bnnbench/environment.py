@@ -22,9 +22,7 @@ def describe_environment(plugins: Plugins, device: str) -> dict[str, Any]:
 
     return {
         "processor": processor(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": cores(),
         "threads": torch.get_num_threads(),
         "products": torch.get_float32_matmul_precision(),
         "memory_gib": _memory(),
@@ -43,6 +41,13 @@ def describe_environment(plugins: Plugins, device: str) -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Return the versions of the packages that decide about results."""
     return {name: _version(name) for name in PACKAGES}
+
+
+def cores() -> int:
+    """Return how many cores this process may use: a container's or a batch job's, not all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class Neighbours:

@@ -19,7 +19,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 INTERRUPTED = 130  #: exit code after Ctrl-C, as shells have it
 
@@ -64,6 +64,13 @@ class InterruptedStudyError(BnnbenchError):
     """Ctrl-C or SIGTERM while a study ran; the study can go on."""
 
     exit_code = INTERRUPTED
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception, what it was raised from, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

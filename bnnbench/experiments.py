@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from bnnbench.errors import BnnbenchError, PluginError, UsageError
+from bnnbench.failures import is_out_of_memory
 from bnnbench.methods import unchanged
 from bnnbench.plugins import describe
 from bnnbench.spaces import hyperparameters, validate
@@ -119,7 +120,7 @@ class Workbench:
         except BnnbenchError:
             raise
         except (MemoryError, RuntimeError) as error:
-            if "alloc" not in str(error) and not isinstance(error, MemoryError):
+            if not is_out_of_memory(error):
                 raise PluginError(f"{part.name} cannot be built: {describe(error)}") from error
             told = ", ".join(f"{k} = {v!r}" for k, v in part.hyperparameters.items())
             raise UsageError(f"{part.name} with {told} does not fit into memory") from error

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bnnbench.errors import UsageError
-from bnnbench.studies import MethodSpec, parse_study
+from bnnbench.studies import MethodSpec
+from bnnbench.studyfile import parse_study
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

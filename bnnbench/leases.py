@@ -22,9 +22,10 @@ import sqlalchemy as sa
 
 from bnnbench import schema
 from bnnbench.errors import BnnbenchError, StoreError
+from bnnbench.outages import let_persevere
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from sqlalchemy.engine import Connection
 
@@ -80,7 +81,9 @@ class Leases:
         self.store, self.take_over = store, take_over
         self.patience = float(given) if patience is None else patience
         self.holder = f"{_process(os.getpid())}:{uuid.uuid4().hex[:8]}"
-        self._seen: dict[str, tuple[str, int, float]] = {}
+        self._seen: dict[str, tuple[str, int, float, int]] = {}
+        self._beaten: int | None = None  # so often; None while nobody beats
+        let_persevere(self, ("take", "give_back", "enrol", "others", "_beat"), store.place)
 
     def take(self, name: str) -> Claim | None:
         """Return a claim on a name, or None while somebody else has one who seems to live."""
@@ -120,23 +123,38 @@ class Leases:
         with self.store.begin() as connection:
             connection.execute(sa.delete(schema.leases).where(*mine))
 
+    def enrol(self, prefix: str, rest: str, check: Callable[[list[str]], None]) -> None:
+        """Take a lease of one's own beside those of others whose names begin so, too.
+
+        Those of holders that are gone are removed. ``check`` is given the names that stand then,
+        without the prefix; what it raises undoes all of it.
+        """
+        lease = schema.leases.c
+        row = {"name": f"{prefix}{rest} {self.holder}", "holder": self.holder, "beats": 0}
+        with self.store.begin() as connection:
+            connection.execute(schema.leases.insert(), row)  # first: one at a time writes to SQLite
+            rows = _beginning(connection, prefix)
+            gone = {r.name for r in rows if r.holder != self.holder and self._is_stale(r)}
+            connection.execute(sa.delete(schema.leases).where(lease.name.in_(gone)))
+            check([r.name.removeprefix(prefix) for r in rows if r.name not in gone])
+
     def others(self, prefix: str) -> list[str]:
         """Return the living holders, but for this one, of leases whose names begin so."""
-        lease = schema.leases.c
-        query = sa.select(schema.leases).where(lease.name.startswith(prefix, autoescape=True))
         with self.store.begin() as connection:
-            rows = connection.execute(query).all()
+            rows = _beginning(connection, prefix)
         return [r.holder for r in rows if r.holder != self.holder and not self._is_stale(r)]
 
     @contextmanager
     def kept_alive(self) -> Iterator[None]:
         """Beat for all leases of this worker until the block ends; then give all of them back."""
         over = threading.Event()
+        self._beaten = 0
 
         def beat() -> None:
             while not over.wait(self.patience / BEATS):
                 with suppress(StoreError):  # the next may get through
                     self._beat()
+                    self._beaten = (self._beaten or 0) + 1
 
         thread = threading.Thread(target=beat, name="bnnbench heartbeat", daemon=True)
         thread.start()
@@ -145,6 +163,7 @@ class Leases:
         finally:
             over.set()
             thread.join()
+            self._beaten = None
             with suppress(StoreError), self.store.begin() as connection:
                 mine = schema.leases.c.holder == self.holder
                 connection.execute(sa.delete(schema.leases).where(mine))
@@ -172,15 +191,26 @@ class Leases:
         return Claim(name, self.holder)
 
     def _is_stale(self, row: Any) -> bool:
-        """Whether a holder is gone: known here, and elsewhere where its count stands still."""
+        """Whether a holder is gone: known here, and elsewhere where its count stands still.
+
+        Time in which we could not beat ourselves does not count: the database was away, or this
+        machine was asleep, and nobody's count could move.
+        """
         if is_gone(row.holder) or (self.take_over and not is_here(row.holder)):
             return True
-        holder, beats, since = self._seen.get(row.name, ("", -1, 0.0))
+        holder, beats, since, beaten = self._seen.get(row.name, ("", -1, 0.0, 0))
         now = time.monotonic()
         if (holder, beats) != (row.holder, row.beats):
-            self._seen[row.name] = row.holder, row.beats, now
+            self._seen[row.name] = row.holder, row.beats, now, self._beaten or 0
             return False
-        return now - since > self.patience
+        awake = self._beaten is None or self._beaten - beaten >= BEATS - 1
+        return awake and now - since > self.patience
+
+
+def _beginning(connection: Connection, prefix: str) -> Sequence[Any]:
+    """The leases whose names begin so."""
+    named = schema.leases.c.name.startswith(prefix, autoescape=True)
+    return connection.execute(sa.select(schema.leases).where(named)).all()
 
 
 def told(holder: str) -> str:

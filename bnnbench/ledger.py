@@ -21,7 +21,9 @@ from bnnbench.leases import Claim, confirm
 from bnnbench.outcomes import Outcome, outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+    from sqlalchemy.engine import Connection
 
     from bnnbench.measurements import Measurement
     from bnnbench.runs import Run
@@ -71,9 +73,13 @@ class Ledger(Catalogue):
                 raise
             write()
 
-    def retry_failed(self, study: str) -> int:
-        """Let the runs that failed, but for trials, be trained again; return how many."""
-        failed = [e.run_id for e in self.entries(study) if (e.role, e.state) in _AGAIN]
+    def retry_failed(self, study: str, kinds: Collection[str] = ()) -> int:
+        """Let the runs that failed, but for trials, be trained again; return how many.
+
+        ``kinds`` are the kinds of failure, none for all of them.
+        """
+        again = [e for e in self.entries(study) if (e.role, e.state) in _AGAIN]
+        failed = [e.run_id for e in again if not kinds or e.failure in kinds]
         r = schema.runs
         with self.begin() as connection:
             for some in chunks(failed, 500):
@@ -123,6 +129,7 @@ class Ledger(Catalogue):
             "finished_at": None,
             "outcome": None,
             "error": "",
+            "failure": "",
         }
         if after is None:
             values["started_at"] = time.time()
@@ -135,14 +142,10 @@ class Ledger(Catalogue):
         self, run_id: int, measured: Sequence[Measurement], claim: Claim | None = None
     ) -> None:
         """Add the measurements of an epoch."""
-        rows = [m._asdict() | {"run_id": run_id} for m in measured]
-        for row in rows:
-            if not math.isfinite(row["value"]):
-                row["value"] = None
-        if rows:
+        if measured:
             with self.begin() as connection:
                 confirm(connection, claim)
-                connection.execute(schema.measurements.insert(), rows)
+                _insert(connection, run_id, measured)
 
     def end_run(
         self,
@@ -150,14 +153,22 @@ class Ledger(Catalogue):
         state: str,
         *,
         error: str = "",
+        failure: str = "",
         shared: bool = False,
+        measured: Sequence[Measurement] = (),
         claim: Claim | None = None,
     ) -> None:
-        """Set the state in which a run ended; ``shared`` says that its times are not its own."""
+        """Set the state in which a run ended; ``shared`` says that its times are not its own.
+
+        What was last ``measured`` is there with the end or not at all, so that a run that is taken
+        up never finds the one without the other.
+        """
         values = {"state": state, "finished_at": time.time(), "error": error, "shared": shared}
+        values["failure"] = failure
         r = schema.runs
         with self.begin() as connection:
             confirm(connection, claim)
+            _insert(connection, run_id, measured)
             connection.execute(sa.update(r).where(r.c.id == run_id).values(**values))
             if state in ENDED:
                 binding.bind(connection, run_id)
@@ -237,6 +248,15 @@ class Ledger(Catalogue):
         with self.begin() as connection:
             if connection.execute(sa.select(env.c.key).where(env.c.key == key)).first() is None:
                 connection.execute(env.insert(), {"key": key, "spec": text})
+
+
+def _insert(connection: Connection, run_id: int, measured: Sequence[Measurement]) -> None:
+    rows = [m._asdict() | {"run_id": run_id} for m in measured]
+    for row in rows:
+        if not math.isfinite(row["value"]):
+            row["value"] = None
+    if rows:
+        connection.execute(schema.measurements.insert(), rows)
 
 
 def _listed(place: Mapping[str, Any]) -> dict[str, list[Any]]:

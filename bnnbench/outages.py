@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 
-from bnnbench.errors import StoreError
+from bnnbench.errors import StoreError, causes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,13 +35,6 @@ T = TypeVar("T")
 
 class AwayError(StoreError):
     """The server was away for longer than we wait."""
-
-
-def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an exception, what it was raised from, and so on."""
-    while error is not None:
-        yield error
-        error = error.__cause__
 
 
 def is_outage(error: BaseException) -> bool:

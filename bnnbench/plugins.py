@@ -175,7 +175,10 @@ class Plugins:
     def _checked(self, component: Component, offered: list[Component]) -> Component:
         kind, name = component.kind, component.name
         if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", str(name)):
-            raise PluginError(f"a name must be letters, digits and -_. only, got {name!r}")
+            raise PluginError(
+                f"a name must be letters, digits and -_. only, got {name!r}; write register(name,"
+                f" {singular(kind)})"
+            )
         given = component.reference
         if not (isinstance(given, str) or kind == "studies" or callable(given)):
             raise PluginError(f"a {singular(kind)} must be callable, got {given!r}")
@@ -183,7 +186,8 @@ class Plugins:
         rivals += [c for c in [self._components[kind].get(name)] if c]
         if rivals:
             raise PluginError(
-                f"the {singular(kind)} name {name!r} is taken by plugin {rivals[0].plugin.name!r}"
+                f"the {singular(kind)} name {name!r} is taken by plugin"
+                f" {rivals[0].plugin.name!r}; take another, such as 'my-{name}'"
             )
         return component
 
@@ -278,8 +282,22 @@ def _plugin(source: EntryPoint | PluginFile) -> Plugin:
         name=source.name,
         module=source.value,
         distribution=distribution.name if distribution else "",
-        version=distribution.version if distribution else "",
+        version=_version(source),
     )
+
+
+def _version(source: EntryPoint | PluginFile) -> str:
+    """The version of a plugin; of others' packages with the digits of their code."""
+    from bnnbench.onefile import PluginFile
+    from bnnbench.sources import digits
+
+    distribution = source.dist
+    if distribution is None:
+        return ""
+    if isinstance(source, PluginFile) or distribution.name == BUNDLED:
+        return str(distribution.version)
+    code = digits(source.value)
+    return f"{distribution.version}+{code}" if code else str(distribution.version)
 
 
 def _order(entry_point: EntryPoint) -> tuple[bool, str, str]:

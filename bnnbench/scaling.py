@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bnnbench.errors import UsageError
 from bnnbench.graph import bases
 from bnnbench.runs import Part
-from bnnbench.studies import Component, parse_study
+from bnnbench.studies import Component
+from bnnbench.studyfile import parse_study
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

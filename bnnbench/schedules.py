@@ -65,6 +65,21 @@ class Geometric:
 
 
 @dataclass(frozen=True)
+class Cosine:
+    """From ``start`` towards 0 along half a cosine: start (1 + cos(pi e/E))/2 in epoch e of E.
+
+    >>> [round(Cosine(1.0)(Progress(0, 4, e, 4)), 4) for e in range(4)]
+    [1.0, 0.8536, 0.5, 0.1464]
+    """
+
+    start: float
+
+    def __call__(self, at: Progress) -> float:
+        """Return the value in the epoch of ``at``."""
+        return self.start * (1 + math.cos(math.pi * at.epoch / at.epochs)) / 2
+
+
+@dataclass(frozen=True)
 class Linear:
     """From ``start`` at the first step to ``end`` at the last.
 

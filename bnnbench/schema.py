@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 
 VERSION_TABLE = "bnnbench_alembic_version"
-HEAD = "0003"  #: the newest migration, which a test compares with the folder
+HEAD = "0005"  #: the newest migration, which a test compares with the folder
 
 metadata = MetaData()
 
@@ -62,6 +62,7 @@ runs = Table(
     Column("started_at", Float),
     Column("finished_at", Float),
     Column("outcome", Text),  # of a run that has ended; see bnnbench.outcomes
+    Column("failure", String(20), nullable=False, server_default=""),  # see bnnbench.failures
 )
 
 entries = Table(
@@ -101,6 +102,14 @@ series = Table(
     Column("mode", String(40), primary_key=True),
     Column("layer", String(200), primary_key=True),
     Column("points", LargeBinary, nullable=False),
+)
+
+# of runs whose networks were packed; see bnnbench.deployments
+deployments = Table(
+    "bnnbench_deployments",
+    metadata,
+    Column("run_id", Integer, ForeignKey(runs.c.id), primary_key=True),
+    Column("spec", Text, nullable=False),
 )
 
 events = Table(

@@ -25,6 +25,10 @@ class Float:
     high: float
     log: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse what nothing lies in."""
+        check_ends(self.low, self.high, log=self.log)
+
     def holds(self, value: Any) -> bool:
         """Whether a value lies in it."""
         return isinstance(value, int | float) and self.low <= value <= self.high
@@ -42,6 +46,10 @@ class Int:
     high: int
     log: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse what nothing lies in."""
+        check_ends(self.low, self.high, log=self.log)
+
     def holds(self, value: Any) -> bool:
         """Whether a value lies in it."""
         return isinstance(value, int) and self.low <= value <= self.high
@@ -49,6 +57,18 @@ class Int:
     def __str__(self) -> str:
         """Say where."""
         return f"{self.low} to {self.high}{', log' if self.log else ''}"
+
+
+def check_ends(low: float, high: float, *, log: bool) -> None:
+    """Refuse a range of search that nothing lies in.
+
+    Raises:
+        ValueError: its ends are exchanged, or a logarithmic one does not begin above 0.
+    """
+    if not low <= high:
+        raise ValueError(f"low <= high must hold, got {low:g} > {high:g}")
+    if log and low <= 0:
+        raise ValueError(f"a logarithmic search must begin above 0, got low = {low:g}")
 
 
 @dataclass(frozen=True, init=False)
@@ -127,7 +147,11 @@ def hyperparameters(
     try:
         named = parameters(component, given)
     except (AttributeError, NameError, SyntaxError, TypeError, ValueError) as error:
-        raise PluginError(f"the signature of {component!r} cannot be read: {error}") from error
+        name = getattr(component, "__qualname__", repr(component))
+        raise PluginError(
+            f"the signature of {name} cannot be read: {error}; an annotation names what its module"
+            " has when it runs"
+        ) from error
     return {
         p.name: Hyperparameter(p.name, _type(p.annotation), p.default, _space(p.annotation))
         for p in named.values()

@@ -23,6 +23,7 @@ from bnnbench.results import Results
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from bnnbench.deployments import Deployment, Refusal
     from bnnbench.entries import Entry
     from bnnbench.outcomes import Outcome
     from bnnbench.series import Series
@@ -193,6 +194,15 @@ class Together(Results):
             self._number(run_id, place): outcome
             for place, part in enumerate(self._parts)
             for run_id, outcome in part.outcomes.items()
+        }
+
+    @cached_property
+    def deployments(self) -> dict[int, Deployment | Refusal]:
+        """What the networks of runs are as they would be deployed, by the runs' numbers here."""
+        return {
+            self._number(run_id, place): found
+            for place, part in enumerate(self._parts)
+            for run_id, found in part.deployments.items()
         }
 
     def series(self, metrics: Iterable[str], role: str = CONFIRM, **place: Any) -> list[Series]:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import time
-import traceback
 import warnings
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from bnnbench.buckets import CHECKPOINTS
 from bnnbench.environment import FOREIGN, Neighbours, describe_environment
 from bnnbench.errors import StoreError
 from bnnbench.experiments import weights
+from bnnbench.failures import TRANSIENT, Failure, failure_of
 from bnnbench.leases import LostLeaseError
+from bnnbench.notebook import Notebook
 from bnnbench.plugins import describe
 from bnnbench.stopping import Stop
 from bnnbench.store import BASE, DIVERGED, DONE, FAILED, PENDING, PRUNED, TUNE, Entry, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import optuna
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from bnnbench.measurements import Measurement
     from bnnbench.runs import Run
     from bnnbench.training import Training
+
+
+PAUSES = (1.0, 10.0, 60.0)  #: seconds until a run is tried again whose failure may pass by itself
 
 
 class Observer(Protocol):
@@ -45,38 +49,13 @@ class Observer(Protocol):
         """A run is over."""
 
 
-class Notebook:
-    """Measurements on their way to the database, a quarter of a second late at most.
+class Ending(NamedTuple):
+    """How a run ended; ``whole`` says that one process has trained all of it."""
 
-    A transaction takes milliseconds, and so do the epochs of a small network. What is broken off is
-    taken up after the last epoch that was handed in, or begun anew.
-    """
-
-    LATE = 0.25
-
-    def __init__(self, store: Store, run_id: int, claim: Claim | None = None) -> None:
-        self.store, self.run_id, self.claim = store, run_id, claim
-        self.measured: list[Measurement] = []
-        self.handed_in = time.monotonic()
-
-    def write(self, measured: list[Measurement]) -> None:
-        """Take the measurements of an epoch; hand them in if it is time."""
-        self.measured += measured
-        if time.monotonic() - self.handed_in >= self.LATE:
-            self.hand_in()
-
-    def hand_in(self) -> None:
-        """Write what there is to the database, in one transaction."""
-        if self.measured:
-            self.store.write(self.run_id, self.measured, self.claim)
-        self.measured, self.handed_in = [], time.monotonic()
-
-    def __enter__(self) -> Notebook:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None or not issubclass(kind, StoreError | LostLeaseError):
-            self.hand_in()  # a run that diverges or is pruned has measurements too
+    state: str
+    message: str = ""
+    failure: Failure | None = None
+    whole: bool = True
 
 
 class Timer:
@@ -138,51 +117,90 @@ class Trainer:
             KeyboardInterrupt: somebody has asked for the end; the run is taken up again.
             LostLeaseError: another worker has taken the run over.
         """
-        from bnnbench.training import DivergedError
-
         self.observer.run_started(entry)
-        neighbours = Neighbours()
-        state, message, error, whole = DONE, "", "", True
+        neighbours, notebook = Neighbours(), Notebook(self.store, entry.run_id, claim)
         try:
-            with self.stop.patient():  # an interrupt in the middle of an import is no interrupt
-                whole = self._written(entry, run, trial, claim)
-        except KeyboardInterrupt:
-            self.store.end_run(entry.run_id, PENDING, claim=claim)
-            raise
-        except LostLeaseError:  # it is another's now, who writes what there is to write
-            raise
-        except DivergedError as diverged:
-            state, message = DIVERGED, str(diverged)
-        except _PrunedError:
-            state = PRUNED
+            ending = self._ending(entry, run, trial, notebook)
+            share = neighbours.foreign_share()
+            shared = not ending.whole or (share is not None and share > FOREIGN)
+            self._end(entry, ending, notebook.measured, shared=shared, claim=claim)
         except (StoreError, BrokenPipeError):  # not the run's fault: it is taken up again
             with suppress(StoreError, LostLeaseError):
                 self.store.end_run(entry.run_id, PENDING, claim=claim)
             raise
-        except (Exception, SystemExit) as failure:  # a plugin may raise anything
-            if self.stop.insisted:  # what looks like a failure is the second interrupt
-                self.store.end_run(entry.run_id, PENDING, claim=claim)
-                raise KeyboardInterrupt from failure
-            state, message = FAILED, describe(failure)
-            error = f"{message}\n{traceback.format_exc()}"
-        share = neighbours.foreign_share()
-        shared = not whole or (share is not None and share > FOREIGN)
-        told = error or message
-        self.store.end_run(entry.run_id, state, error=told, shared=shared, claim=claim)
         self.checkpoints.forget_training(run.key)
-        if message:
-            self._log(entry, state, message)
-        self.observer.run_ended(entry, state, message)
+        self.observer.run_ended(entry, ending.state, ending.message)
 
-    def fail(self, entry: Entry, reason: str, claim: Claim | None = None) -> None:
+    def fail(self, entry: Entry, failure: Failure, claim: Claim | None = None) -> None:
         """Let a run end before it has begun."""
-        self.store.end_run(entry.run_id, FAILED, error=reason, claim=claim)
-        self._log(entry, FAILED, reason)
+        self._end(entry, Ending(FAILED, failure.reason, failure), (), claim=claim)
         self.observer.run_started(entry)
-        self.observer.run_ended(entry, FAILED, reason)
+        self.observer.run_ended(entry, FAILED, failure.reason)
+
+    def _end(
+        self,
+        entry: Entry,
+        ending: Ending,
+        measured: Sequence[Measurement],
+        *,
+        shared: bool = False,
+        claim: Claim | None = None,
+    ) -> None:
+        """Write down how a run ended."""
+        failure = ending.failure or Failure("", ending.message)
+        self.store.end_run(
+            entry.run_id,
+            ending.state,
+            error=failure.text,
+            failure=failure.kind,
+            shared=shared,
+            measured=measured,
+            claim=claim,
+        )
+        if ending.message:
+            kind = f"{failure.kind}: " if failure.kind else ""
+            self._log(entry, ending.state, kind + ending.message)
+
+    def _ending(
+        self, entry: Entry, run: Run, trial: optuna.Trial | None, notebook: Notebook
+    ) -> Ending:
+        """Train a run to its end; what may pass by itself is tried again after each of PAUSES."""
+        try:
+            return self._last_attempt(entry, run, trial, notebook)
+        except KeyboardInterrupt:
+            claim = notebook.claim
+            self.store.end_run(entry.run_id, PENDING, measured=notebook.measured, claim=claim)
+            raise
+
+    def _last_attempt(
+        self, entry: Entry, run: Run, trial: optuna.Trial | None, notebook: Notebook
+    ) -> Ending:
+        """How the attempt ended after which there is no other."""
+        from bnnbench.training import DivergedError
+
+        for pause in (*PAUSES, None):
+            try:
+                with self.stop.patient():  # an interrupt in the middle of an import is no interrupt
+                    whole = self._written(entry, run, trial, notebook)
+                return Ending(DONE, whole=whole)
+            except (LostLeaseError, StoreError, BrokenPipeError):
+                raise
+            except DivergedError as diverged:
+                return Ending(DIVERGED, str(diverged))
+            except _PrunedError:
+                return Ending(PRUNED)
+            except (Exception, SystemExit) as error:  # a plugin may raise anything
+                if self.stop.insisted:  # what looks like a failure is the second interrupt
+                    raise KeyboardInterrupt from error
+                failure = failure_of(error, describe(error))
+            if failure.kind != TRANSIENT or pause is None:
+                break
+            self._log(entry, TRANSIENT, f"{failure.reason}; tried again in {pause:g} s")
+            time.sleep(pause)
+        return Ending(FAILED, failure.reason, failure)
 
     def _written(
-        self, entry: Entry, run: Run, trial: optuna.Trial | None, claim: Claim | None
+        self, entry: Entry, run: Run, trial: optuna.Trial | None, notebook: Notebook
     ) -> bool:
         """Write each epoch as it comes; return whether all of them are of this process.
 
@@ -190,24 +208,24 @@ class Trainer:
         """
         experiment, training, begun = self._begun(entry, run)
         environment = describe_environment(self.workbench.plugins, self.workbench.device)
-        self.store.start_run(entry.run_id, experiment.facts, environment, begun, claim)
+        notebook.begin(experiment.facts, environment, begun)
         entry = entry._replace(facts=experiment.facts)
         self.observer.epochs_skipped(entry, begun or 0)
         timer = Timer(self.checkpoint_every)
         self.stop.obey()
-        with Notebook(self.store, entry.run_id, claim) as notebook:
-            for measured in training:
-                notebook.write(measured)
-                self.observer.epoch_ended(entry, measured)
-                if trial is not None:
-                    _prune(trial, measured, entry.facts, last=run.epochs)
-                if training.epoch == run.epochs:
-                    continue  # what is left takes no longer than to keep it
-                if training.epoch and (self.stop.asked or timer.is_due()):
-                    notebook.hand_in()  # a checkpoint counts if its epoch is in the database
-                    with timer.spent():
-                        self._keep(entry, run, training)
-                self.stop.obey()
+        for measured in training:
+            is_last = training.epoch == run.epochs
+            notebook.write(measured, is_last=is_last)
+            self.observer.epoch_ended(entry, measured)
+            if trial is not None:
+                _prune(trial, measured, entry.facts, last=run.epochs)
+            if is_last:
+                continue  # what is left takes no longer than to keep it
+            if training.epoch and (self.stop.asked or timer.is_due()):
+                notebook.hand_in()  # a checkpoint counts if its epoch is in the database
+                with timer.spent():
+                    self._keep(entry, run, training)
+            self.stop.obey()
         if entry.role == BASE:
             self.checkpoints.save_weights(weights(run, training))
         if self.keep and entry.role != TUNE:

@@ -72,7 +72,7 @@ class Crew:
             return self._watched()
         finally:
             for worker in self.workers:
-                _end(worker.process)
+                end(worker.process)
             for each, handler in before.items():
                 signal.signal(each, handler)
 
@@ -97,7 +97,7 @@ class Crew:
 
     def _replaced(self, worker: Worker) -> bool:
         """Start another process in the place of one that died, unless it is no use."""
-        how = _how(worker.process.returncode)
+        how = ended_how(worker.process.returncode)
         worker.deaths += 1
         again = worker.deaths < MOST_DEATHS
         self.audience.died(worker.number, how, again=again)
@@ -106,16 +106,7 @@ class Crew:
         return again
 
     def _start(self, number: int) -> subprocess.Popen[str]:
-        process = subprocess.Popen(  # noqa: S603  # this very program
-            self.commands[number],
-            env=self.environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            start_new_session=True,  # Ctrl-C is the supervisor's, who hands it on
-        )
+        process = started(self.commands[number], self.environment)
         for stream, take in ((process.stdout, self._event), (process.stderr, self._error)):
             reading = threading.Thread(target=self._read, args=(stream, take, number), daemon=True)
             reading.start()
@@ -135,11 +126,7 @@ class Crew:
             pass
 
     def _event(self, number: int, line: str) -> None:
-        try:
-            event = json.loads(line)
-        except ValueError:  # a plugin that prints
-            event = {"line": line}
-        event = event if isinstance(event, dict) else {"line": line}
+        event = event_of(line)
         for worker in self.workers:
             if worker.number == number and event.get("epochs"):
                 worker.deaths = 0
@@ -161,6 +148,33 @@ class Crew:
                 worker.process.send_signal(what)
 
 
+def started(command: Sequence[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+    """Return a worker's process, which its supervisor is tied to by its three streams."""
+    return subprocess.Popen(  # noqa: S603  # this very program
+        command,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,  # Ctrl-C is the supervisor's, who hands it on
+    )
+
+
+def event_of(line: str) -> dict[str, Any]:
+    """Return what a worker tells by a line; one that a plugin prints is a line to be shown.
+
+    >>> event_of('{"epochs": 2}'), event_of("hello")
+    ({'epochs': 2}, {'line': 'hello'})
+    """
+    try:
+        event = json.loads(line)
+    except ValueError:
+        event = None
+    return event if isinstance(event, dict) else {"line": line}
+
+
 def stop_with_supervisor() -> None:
     """Let this worker stop, as by SIGTERM, once its standard input closes."""
 
@@ -171,10 +185,10 @@ def stop_with_supervisor() -> None:
     threading.Thread(target=wait, name="bnnbench supervisor", daemon=True).start()
 
 
-def _how(code: int) -> str:
-    """In words how a process ended that should not have.
+def ended_how(code: int) -> str:
+    """Return in words how a process ended that should not have.
 
-    >>> _how(-9), _how(70)
+    >>> ended_how(-9), ended_how(70)
     ('by SIGKILL', 'with exit code 70')
     """
     if code < 0:
@@ -182,7 +196,8 @@ def _how(code: int) -> str:
     return f"with exit code {code}"
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def end(process: subprocess.Popen[str]) -> None:
+    """Let a worker's process be gone."""
     if process.poll() is None:
         process.kill()
     process.wait()

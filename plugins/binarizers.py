@@ -104,7 +104,11 @@ class Identity:
 
 @dataclass(frozen=True)
 class Sign:
-    """H sign(w), with the gradient handed on as it is (BinaryConnect, eq. 1; the STE)."""
+    """H sign(w), with the gradient handed on as it is (BinaryConnect, eq. 1; the STE).
+
+    Args:
+        scale: H, a number (1) or "glorot", each layer's own (:func:`glorot`).
+    """
 
     scale: Scale = 1.0
 
@@ -161,10 +165,14 @@ class Stochastic:
 
     One draw a step serves forward and backward. "ensemble" averages the outputs of ``draws``
     sampled networks.
+
+    Args:
+        scale: H, a number (1) or "glorot", each layer's own (:func:`glorot`).
+        draws: networks of the ensemble (10).
     """
 
     scale: Scale = 1.0
-    draws: int = 10
+    draws: Annotated[int, Ge(1)] = 10
 
     def forward(self, latent: Tensor) -> Tensor:
         """Return a draw of +-H."""
@@ -197,7 +205,11 @@ class Quadratic(_SignForward):
 
 @dataclass(frozen=True)
 class Swish(_SignForward):
-    """sign(x), with the gradient of a sign made of the swish function; negative far from 0."""
+    """sign(x), with the gradient of a sign made of the swish function; negative far from 0.
+
+    Args:
+        beta: how steep it is (5).
+    """
 
     beta: Annotated[float, Gt(0)] = 5.0
 
@@ -214,6 +226,9 @@ class EDE(_SignForward):
     """sign(x), with the gradient of k tanh(t x), k = max(1/t, 1) (IR-Net).
 
     A small t is the identity, a large one the sign; t grows as training goes on.
+
+    Args:
+        t: how hard the gradient is.
     """
 
     t: Annotated[float, Gt(0)] = 1.0
@@ -230,6 +245,9 @@ class ReSTE(_SignForward):
 
     o = 1 is the identity, a large o the sign; o grows as training goes on. Below 0.1 the slope is
     that of the chord from 0, past 1.5 it is 0.
+
+    Args:
+        o: the root (at the end of training: 3).
     """
 
     o: Annotated[float, Ge(1)] = 3.0

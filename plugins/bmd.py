@@ -53,7 +53,7 @@ from bnnbench.schedules import Linear, Scheduled, Stairs
 from bnnbench.spaces import Float
 from bnnbench_plugins.bnew import Relaxed
 from bnnbench_plugins.frozen import locked
-from bnnbench_plugins.optimizers import LearningRate, adam
+from bnnbench_plugins.optimizers import Epsilon, LearningRate, adam
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -118,7 +118,11 @@ def _chained(w: Any, g: Any, beta: float) -> Any:
 
 @dataclass(frozen=True)
 class Tanh:
-    """tanh(beta w~), with the gradient handed on as it is (md-tanh-s)."""
+    """tanh(beta w~), with the gradient handed on as it is (md-tanh-s).
+
+    Args:
+        beta: how steep it is; it grows as training goes on.
+    """
 
     beta: Beta = 1.0
 
@@ -141,7 +145,11 @@ class Tanh:
 
 @dataclass(frozen=True)
 class TanhGradient(Tanh):
-    """tanh(beta w~), with its own gradient beta (1 - b^2) (gd-tanh)."""
+    """tanh(beta w~), with its own gradient beta (1 - b^2) (gd-tanh).
+
+    Args:
+        beta: how steep it is; it grows as training goes on.
+    """
 
     def backward(self, latent: Tensor, grad: Tensor) -> Tensor:
         """Return ``grad`` beta (1 - b^2); where tanh is flat it is 0, however large beta is."""
@@ -163,7 +171,15 @@ def mirrored(b: Tensor, x: Tensor) -> Tensor:
 
 
 class MirrorTanh(torch.optim.Optimizer):
-    """Mirror descent in closed form on weights in [-1, 1], with Adam's moments (md-tanh)."""
+    """Mirror descent in closed form on weights in [-1, 1], with Adam's moments (md-tanh).
+
+    Args:
+        params: weights, or groups of them.
+        lr: learning rate.
+        beta: what the learning rate is multiplied by; it grows as training goes on.
+        betas: shares of the old in both averages (0.9, 0.999).
+        eps: added to the root of the average of squares (1e-8).
+    """
 
     def __init__(
         self,
@@ -171,7 +187,7 @@ class MirrorTanh(torch.optim.Optimizer):
         lr: LearningRate = 1e-3,
         beta: Beta = 1.0,
         betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
+        eps: Epsilon = 1e-8,
     ) -> None:
         super().__init__(params, {"lr": lr, "beta": beta, "betas": betas, "eps": eps})
 

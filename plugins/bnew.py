@@ -50,7 +50,15 @@ from bnnbench.methods import Method, Phase, unchanged
 from bnnbench.schedules import Linear, Scheduled
 from bnnbench.spaces import Float
 from bnnbench_plugins.frozen import locked
-from bnnbench_plugins.optimizers import ADAM, LearningRate, adam, adam_numbers, adam_rule, keep
+from bnnbench_plugins.optimizers import (
+    ADAM,
+    Epsilon,
+    LearningRate,
+    adam,
+    adam_numbers,
+    adam_rule,
+    keep,
+)
 from bnnbench_plugins.xnor import Scaled
 
 if TYPE_CHECKING:
@@ -114,6 +122,14 @@ class Bnew(Adam):
 
     ``lam`` is not multiplied by the learning rate. With "reg_then_adam" a weight may leave the hull
     until the next step clips it.
+
+    Args:
+        params: latents, or groups of them.
+        lr: learning rate.
+        lam: lambda, half the share by which a weight grows in a step.
+        order: whether the expansion comes before Adam's step or after it.
+        betas: shares of the old in both averages (0.9, 0.999).
+        eps: added to the root of the average of squares (1e-8).
     """
 
     def __init__(
@@ -123,7 +139,7 @@ class Bnew(Adam):
         lam: Annotated[float, Ge(0), Float(1e-6, 1e-1, log=True)] = 1e-4,
         order: Order = "reg_then_adam",
         betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
+        eps: Epsilon = 1e-8,
     ) -> None:
         super().__init__(params, lr=lr, betas=betas, eps=eps, fused=True)
         keep(self, lam=lam, order=order)
@@ -161,6 +177,9 @@ class Relaxed:
     """The network computes with the latent itself, which is on its way to being binary.
 
     With ``scale`` "filter" the binary network has mean|w| sign(w) per filter, else sign(w).
+
+    Args:
+        scale: what the signs are multiplied by when the weights are locked: "none" or "filter".
     """
 
     scale: LockScale = "none"

@@ -65,6 +65,11 @@ class Bop(Flipper):
 
     The weights are -1 or +1 from the start: what it is given is replaced by its sign.
 
+    Args:
+        params: weights, or groups of them.
+        gamma: share of the new gradient in the average.
+        tau: what the average must exceed for a flip.
+
     Raises:
         ValueError: gamma outside (0, 1] or a negative tau.
     """

@@ -61,6 +61,13 @@ class Bop2(Flipper):
 
     The weights are -1 or +1 from the start: what it is given is replaced by its sign.
 
+    Args:
+        params: weights, or groups of them.
+        gamma: share of the new gradient in the first average.
+        sigma: share of the new square in the second.
+        tau: what their ratio must exceed for a flip.
+        unbiased: compare (m/gamma)/sqrt(v/sigma) with tau in place of m/sqrt(v).
+
     Raises:
         ValueError: gamma or sigma outside (0, 1], or a negative tau.
     """

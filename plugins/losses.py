@@ -40,7 +40,11 @@ def squared_hinge() -> Loss:
 
 
 def cross_entropy(*, label_smoothing: Annotated[float, Ge(0), Lt(1)] = 0.0) -> Loss:
-    """The mean over targets of -log softmax(o)_t."""
+    """The mean over targets of -log softmax(o)_t.
+
+    Args:
+        label_smoothing: share of each target that is spread evenly over all classes (0).
+    """
 
     def loss(outputs: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
         summed = functional.cross_entropy(

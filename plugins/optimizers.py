@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 LearningRate = Annotated[float, Gt(0), Float(1e-4, 3e-2, log=True)]
 LearningRateEnd = Annotated[float, Gt(0)]
+Epsilon = Annotated[float, Gt(0)]
 ADAM = ("exp_avg", "exp_avg_sq")  #: what Adam remembers of a weight, by the names of torch
 WeightDecay = Annotated[float, Ge(0), Float(1e-6, 1e-3, log=True)]
 
@@ -75,14 +76,22 @@ def _clipped_momentum(w: Any, g: Any, m: Any, lr: float, momentum: float, bound:
 
 
 class FusedAdam(Adam):
-    """torch's Adam in its fused form, with those of its hyperparameters that are used here."""
+    """torch's Adam in its fused form, with those of its hyperparameters that are used here.
+
+    Args:
+        params: parameters, or groups of them.
+        lr: learning rate.
+        betas: shares of the old in both averages (0.9, 0.999).
+        eps: added to the root of the average of squares (1e-8).
+        weight_decay: share of a parameter that is added to its gradient.
+    """
 
     def __init__(
         self,
         params: Iterable[Any],
         lr: LearningRate = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
+        eps: Epsilon = 1e-8,
         weight_decay: WeightDecay = 0.0,
     ) -> None:
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
@@ -117,14 +126,22 @@ class _Clipped(Constrained):
 
 
 class ClippedAdam(_Clipped, FusedAdam):
-    """Adam, then w <- clip(w, -clip, clip)."""
+    """Adam, then w <- clip(w, -clip, clip).
+
+    Args:
+        params: latents, or groups of them.
+        lr: learning rate.
+        betas: shares of the old in both averages (0.9, 0.999).
+        eps: added to the root of the average of squares (1e-8).
+        clip: the bound of every latent (1).
+    """
 
     def __init__(
         self,
         params: Iterable[Any],
         lr: LearningRate = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
+        eps: Epsilon = 1e-8,
         clip: Annotated[float, Gt(0)] = 1.0,
     ) -> None:
         FusedAdam.__init__(self, params, lr=lr, betas=betas, eps=eps)
@@ -136,7 +153,14 @@ class ClippedAdam(_Clipped, FusedAdam):
 
 
 class ClippedSGD(_Clipped, SGD):
-    """SGD with momentum, then w <- clip(w, -clip, clip)."""
+    """SGD with momentum, then w <- clip(w, -clip, clip).
+
+    Args:
+        params: latents, or groups of them.
+        lr: learning rate.
+        momentum: share of the old in the sum of gradients (0: none).
+        clip: the bound of every latent (1).
+    """
 
     def __init__(
         self,

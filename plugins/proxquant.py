@@ -41,7 +41,15 @@ from bnnbench.schedules import Scheduled
 from bnnbench.spaces import Float
 from bnnbench_plugins.bnew import Relaxed
 from bnnbench_plugins.frozen import locked
-from bnnbench_plugins.optimizers import ADAM, LearningRate, adam, adam_numbers, adam_rule, keep
+from bnnbench_plugins.optimizers import (
+    ADAM,
+    Epsilon,
+    LearningRate,
+    adam,
+    adam_numbers,
+    adam_rule,
+    keep,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -78,7 +86,15 @@ def _prox_adam(w: Any, g: Any, m: Any, v: Any, r: float, *adams: float) -> Any:
 
 
 class ProxAdam(torch.optim.Adam):
-    """Adam, then a step of length ``r`` towards -1 or +1, whichever is nearer, and the clip."""
+    """Adam, then a step of length ``r`` towards -1 or +1, whichever is nearer, and the clip.
+
+    Args:
+        params: latents, or groups of them.
+        lr: learning rate.
+        r: length of the step towards the nearer of -1 and +1.
+        betas: shares of the old in both averages (0.9, 0.999).
+        eps: added to the root of the average of squares (1e-8).
+    """
 
     def __init__(
         self,
@@ -86,7 +102,7 @@ class ProxAdam(torch.optim.Adam):
         lr: LearningRate = 1e-2,
         r: Annotated[float, Ge(0), Float(1e-6, 1e-2, log=True)] = 1e-4,
         betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
+        eps: Epsilon = 1e-8,
     ) -> None:
         super().__init__(params, lr=lr, betas=betas, eps=eps, fused=True)
         keep(self, r=r)

@@ -42,7 +42,11 @@ Threshold = Annotated[float, Ge(0), Lt(1), Float(0.3, 0.95)]  #: below 1, some |
 
 @dataclass(frozen=True)
 class Ternary:
-    """alpha sign(w) where |w| is above ``threshold`` times its mean over the layer, else 0."""
+    """alpha sign(w) where |w| is above ``threshold`` times its mean over the layer, else 0.
+
+    Args:
+        threshold: in means of |w| (0.7).
+    """
 
     threshold: Threshold = 0.7
 

@@ -69,7 +69,11 @@ def heights(size: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Scaled:
-    """alpha sign(w), alpha = mean |w| of each filter, with one of four gradients."""
+    """alpha sign(w), alpha = mean |w| of each filter, with one of four gradients.
+
+    Args:
+        gradient: which, of those at the head of the file (the official code: "torch7").
+    """
 
     gradient: Annotated[Gradient, Choice("torch7", "exact", "alpha", "detached")] = "torch7"
 
@@ -124,6 +128,13 @@ class CentredAdam(Constrained, FusedAdam):
     """Adam, then the mean over the input channels is taken off and w is clipped to [-1, 1].
 
     What it is given is left alone until the first step: a method starts from :func:`constrained`.
+
+    Args:
+        params: latents, or groups of them.
+        lr: learning rate.
+        betas: shares of the old in both averages (0.9, 0.999).
+        eps: added to the root of the average of squares (1e-8).
+        weight_decay: share of a latent that is added to its gradient.
     """
 
     def constrain(self, latent: Tensor, group: Mapping[str, Any]) -> None:

@@ -42,6 +42,7 @@ def register_figures(register: Register) -> None:
     register("time-ratios", "bnnbench_reports.figures.ratios:ratios_figure")
     register("time-shares", "bnnbench_reports.figures.shares:shares_figure")
     register("accuracy-time", "bnnbench_reports.figures.pareto:pareto_figure")
+    register("deployment", "bnnbench_reports.figures.deployment:deployment_figure")
     register("tuning-history", "bnnbench_reports.figures.history:history_figure")
     register("tuning-best-of", "bnnbench_reports.figures.bestof:bestof_figure")
     register("tuning-slices", "bnnbench_reports.figures.slices:slices_figure")

@@ -39,7 +39,7 @@ function bundle(study, view, curve) {
     n: summed ? curve.n : found.lines.length,
     seeds: summed ? [] : found.lines.map((line, place) => ({...line, x: found.xs[place]})),
     centre: summed ? summedLine(found, view.aggregate) : across(AGGREGATES[view.aggregate]),
-    band: summed ? summedBand(found, view.band) : bandOf(found, view.band),
+    band: summed ? summedBand(found, view.band) : bandOf(study, curve, found, view.band),
   };
 }
 
@@ -76,9 +76,10 @@ function acrossSeeds(found, of) {
   });
 }
 
-function bandOf(found, name) {
+function bandOf(study, curve, found, name) {
   if (!BANDS[name] || found.lines.length < 2) return null;
-  const ends = acrossSeeds(found, BANDS[name]);
+  const metric = study.curve_metrics[curve.metric];
+  const ends = acrossSeeds(found, values => within(metric, BANDS[name](values)));
   return ends.some(Boolean) ? ends.map(end => end || [null, null]) : null;
 }
 
@@ -110,7 +111,15 @@ function curvesDrawing(study, view, bundles) {
     named.add(method.name);
     return lines;
   });
-  return {data: traces, layout: curvesLayout(study, view, metric, tasks, log, decadesOf(bundles))};
+  const layout = curvesLayout(study, view, metric, tasks, log, decadesOf(bundles));
+  if (view.x === "epoch") wholeEpochs(layout, greatest(bundles.flatMap(each => each.epochs)));
+  return {data: traces, layout};
+}
+
+/** Of up to 12 epochs each has its tick; plotly would put some between them. */
+function wholeEpochs(layout, last) {
+  if (last > 12) return;
+  for (const name of Object.keys(layout)) if (name.startsWith("xaxis")) layout[name].dtick = 1;
 }
 
 const isLog = (view, metric) => view.scale ? view.scale === "log" : metric.log;

@@ -5,6 +5,7 @@
     curves   a metric of a cell over the epochs, a line for each of its seeds
     clocks   the seconds of training until the end of each epoch, a line for each seed that had the
              machine to itself
+    deployments  what packed networks are and cost
 
 All refers to tasks, methods, modes, metrics and lists of epochs by their places. Scores are exact,
 curves have five digits. docs/report.md describes every key.
@@ -15,6 +16,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -26,6 +28,7 @@ from bnnbench.results import Curve, points
 from bnnbench.store import CONFIRM, DIVERGED, FAILED
 from bnnbench_reports import thinning
 from bnnbench_reports.colours import looks
+from bnnbench_reports.deployed import deployed
 from bnnbench_reports.readings import Array, Bundle, aligned, in_order, judged_mode
 
 if TYPE_CHECKING:
@@ -104,6 +107,7 @@ def collected(results: Results) -> dict[str, Any]:
         "curves": curves,
         "clocks": written.clocks(list(_clocks(results))),
         "epochs": written.epochs,
+        "deployments": list(_deployments(results)),
     }
 
 
@@ -257,6 +261,17 @@ def _score(metric: str, entry: Entry, outcome: Outcome) -> Mapping[str, float]:
         known = outcome.seconds is not None and not entry.shared
         return {"": outcome.seconds} if known and outcome.seconds is not None else {}
     return outcome.test.get(metric.removeprefix("test_"), {})
+
+
+def _deployments(results: Results) -> Iterator[dict[str, Any]]:
+    """Yield what each packed network is and costs; of its environment the report has more."""
+    cells = {cell: place for place, cell in enumerate(results.asked)}
+    for entry, found in deployed(results):
+        plain = asdict(found)
+        del plain["environment"]
+        timings = [timing._asdict() for timing in found.timings]
+        place = {"cell": cells[entry.task, entry.method], "seed": entry.number}
+        yield place | plain | {"timings": timings}
 
 
 def _finite(value: float | None) -> float | None:

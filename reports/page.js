@@ -76,13 +76,18 @@ function showRows(details) {
 
 // -- the selection --------------------------------------------------------------------------------
 
+let order;  // of the selection's table, which is made anew with every change
+
 function showSelection() {
   const any = view.methods.length && view.tasks.length, part = partSaid(study, view);
   const none = "Nothing is selected: choose a method and a task.";
   byId("part").textContent = part ? `a part of the study: ${part}` : "";
   byId("selection-said").textContent = any ? selectionSaid(study, view) : none;
   const table = selectionTable(study, view);
-  byId("selection-table").replaceChildren(any ? coloured(tableOf(table), table.methods) : "");
+  const drawn = () => sortable(coloured(tableOf(table), table.methods), order, now => {
+    order = now;
+  });
+  byId("selection-table").replaceChildren(any ? drawn() : "");
 }
 
 /** The table with each method's colour beside its name. */
@@ -206,6 +211,7 @@ function afterPrint() {
 
 document.documentElement.classList.add("live");
 for (const part of all("[data-live]")) part.hidden = false;
+for (const table of all("main section > .scroll > table")) sortable(table);
 for (const details of all("details[data-of]")) {
   details.addEventListener("toggle", () => details.open && showRows(details));
 }

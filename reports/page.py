@@ -19,11 +19,12 @@ from markupsafe import Markup
 
 from bnnbench import __version__
 from bnnbench.cli.comparisons import trained
+from bnnbench.deployments import WAYS
 from bnnbench.interfaces import Figure
 from bnnbench.plugins import describe
 from bnnbench.store import BASE, CONFIRM
 from bnnbench.together import said
-from bnnbench_reports import comparisons, data, records, tables
+from bnnbench_reports import comparisons, data, deployed, records, tables
 from bnnbench_reports.figures.compared import compared
 from bnnbench_reports.readings import noted_tasks
 from bnnbench_reports.repeat import commands, files_of, limits, protocol, requirements, seeds
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     Draw = Callable[[Results], Figure | None]
 
 #: the page's own script, in the order in which its files are joined
-SCRIPT = ("statistics", "view", "selection", "curves", "drawings", "files", "page")
+SCRIPT = ("statistics", "view", "selection", "curves", "drawings", "files", "sorting", "page")
 
 #: what JSON in a script element must not hold as it is
 ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
@@ -114,6 +115,7 @@ def facts(results: Results) -> dict[str, Any]:
         ),
         "coverage": tables.noted(tables.coverage_table(results), results.notes),
         "buckets": tables.noted(records.buckets_table(results), results.notes),
+        **packed(results),
         "roles": records.roles(results),
         "environments": records.environments(results),
         "runs": tables.noted(records.runs_table(results), results.notes),
@@ -126,6 +128,18 @@ def facts(results: Results) -> dict[str, Any]:
         "seeds": seeds(results),
         "file": files_of(results),
         "events": records.events_table(results),
+    }
+
+
+def packed(results: Results) -> dict[str, Any]:
+    """Return what the page says of networks as they would be deployed."""
+    found = deployed.deployed(results)
+    return {
+        "sizes": tables.noted(deployed.sizes_table(found), results.notes),
+        "answers": tables.noted(deployed.times_table(found), results.notes),
+        "conditions": deployed.conditions(found),
+        "ways": WAYS,
+        "refusals": deployed.refusals(results),
     }
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from bnnbench.metrics import accuracy_of
-from bnnbench.results import Curve, Spread, ratios
+from bnnbench.results import Curve
+from bnnbench.rows import Spread, ratios
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -46,11 +46,19 @@ function selectionRow(study, scores, task, method, theirs, reference) {
   const differences = common.map(seed => mine.get(seed) - theirs.get(seed));
   return {
     task, method, n: values.length, mean: values.length ? mean(values) : null,
-    sd: deviation(values), interval: interval(values), isReference: method === reference,
+    sd: deviation(values), interval: within(metricOf(study, view), interval(values)), isReference: method === reference,
     differences, difference: differences.length ? mean(differences) : null,
     between: interval(differences), p: null, rank: null,
     endedBadly: endedBadly(study, task, method),
   };
+}
+
+const metricOf = (study, view) => study.metrics.find(metric => metric.name === view.metric);
+
+/** The part of an interval that a mean can have: percentages lie between 0 and 100. */
+function within(metric, ends) {
+  if (!ends || metric.unit !== "%") return ends;
+  return [Math.max(ends[0], 0), Math.min(ends[1], 100)];
 }
 
 const cellOf = (study, task, method) =>
@@ -63,7 +71,7 @@ function endedBadly(study, task, method) {
 
 /** The rows of a task with their ranks, 1 the best; none where better has no meaning. */
 function withRanks(study, view, rows) {
-  const {better} = study.metrics.find(metric => metric.name === view.metric);
+  const {better} = metricOf(study, view);
   const ranked = better ? rows.filter(row => row.endedBadly || row.mean !== null) : [];
   const ranks = midranks(ranked.map(row => row.endedBadly ? Infinity : -better * row.mean));
   ranked.forEach((row, place) => { row.rank = ranks[place]; });
@@ -96,7 +104,7 @@ function grouped(rows) {
 
 /** The selection as a table of texts: columns, which of them are numbers, and rows. */
 function selectionTable(study, view) {
-  const metric = study.metrics.find(each => each.name === view.metric);
+  const metric = metricOf(study, view);
   const several = places(study.tasks, view.tasks).length > 1;
   const against = view.reference ? `− ${view.reference}` : "";
   const rows = selectionRows(study, view);
@@ -162,7 +170,7 @@ function between(metric, ends, signed = false) {
 
 /** What must be known to read the table, in sentences. */
 function selectionSaid(study, view) {
-  const metric = study.metrics.find(each => each.name === view.metric);
+  const metric = metricOf(study, view);
   const rows = selectionRows(study, view);
   const tested = rows.filter(row => typeof row.p === "number").length;
   const ranks = meanRanks(rows);

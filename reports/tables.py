@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from bnnbench.comparisons import Comparisons
-    from bnnbench.results import Results, Row, Spread
+    from bnnbench.results import Results
+    from bnnbench.rows import Row, Spread
     from bnnbench.store import Entry
     from bnnbench.studies import Published
     from bnnbench_reports.readings import Cell

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bnnbench.comparisons import Difference
-    from bnnbench.results import Results, Row
+    from bnnbench.results import Results
+    from bnnbench.rows import Row
 
 NAMED = 12  #: differences that a sentence names
 

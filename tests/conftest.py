@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from bnnbench.store import Store
-from bnnbench.studies import Study, parse_study
+from bnnbench.studies import Study
+from bnnbench.studyfile import parse_study
 
 ROOT = Path(__file__).parents[1]
 TINY = """

@@ -27,7 +27,7 @@ from bnnbench.consistency import look
 from bnnbench.experiments import Workbench
 from bnnbench.plugins import load_plugins
 from bnnbench.store import Store
-from bnnbench.studies import parse_study
+from bnnbench.studyfile import parse_study
 from bnnbench.tuning import StudyRunner
 
 DEAD = 9

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from bnnbench.deployments import Deployment, Timing
 from bnnbench.measurements import Measurement
 from bnnbench.runs import Part, Run
 from bnnbench.store import CONFIRM, DONE
-from bnnbench.studies import parse_study
+from bnnbench.studyfile import parse_study
 
 EPOCHS = 3
 LAYERS = ("dense2.weight", "dense1.weight")
@@ -15,6 +16,29 @@ ROLES = [
     {"parameter": "norm.bias", "role": "real", "shape": [4], "place": ""},
 ]
 ENVIRONMENT = {"cores": 2, "packages": {"torch": "2.13.0+cpu", "ray": "not installed"}}
+
+
+_TIMINGS = (
+    Timing("packed", 1, 0.5, 0.4, 0.75),
+    Timing("fp32", 1, 2.0, 1.5, 3.0),
+    Timing("bf16", 1, 0.25, 0.2, 0.3),
+    Timing("packed", 100, 4.0, 3.0, 5.0),
+    Timing("fp32", 100, 50.0, 40.0, 60.0),
+)
+DEPLOYED = Deployment(
+    bytes={"binary": 1024, "thresholds": 256, "real": 768},
+    float32=40 * 1024,
+    macs={"1/1": 700, "1/32": 200, "32/1": 0, "32/32": 100},
+    examples=10_000,
+    differing=0,
+    strays=2,
+    accuracy=91.25,
+    rounds=30,
+    threads=1,
+    foreign=0.02,
+    environment={"processor": "Abacus <b>", "cores": 2, "packages": {"torch": "2.13.0"}},
+    timings=_TIMINGS,
+)
 
 
 def study(**changes):

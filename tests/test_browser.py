@@ -90,7 +90,7 @@ def put(store, rng, task, method, seed):
 
 
 def several(tasks):
-    from bnnbench.studies import parse_study
+    from bnnbench.studyfile import parse_study
 
     methods = [{"method": method} for method in METHODS]
     values = {"title": "Several", "tasks": tasks, "methods": methods, "protocol": {"seeds": 8}}
@@ -200,7 +200,7 @@ def expected(results, methods, tasks, reference):
 
 def one(by_seed, paired):
     values = list(by_seed.values())
-    low, high = interval(values)
+    low, high = interval(values).within(0, 100)
     found = {"n": len(values), "mean": np.mean(values), "sd": np.std(values, ddof=1)}
     found |= {"low": low, "high": high, "pairs": 0}
     found |= dict.fromkeys(("difference", "difference_low", "difference_high", "p_holm"))
@@ -386,6 +386,17 @@ def test_curves_are_those_of_numpy(seen, results):
 LINES = ("median", "quartiles low", "quartiles high")
 
 
+def test_few_epochs_have_whole_ticks(seen):
+    """On the first panel's axis there is nothing between two epochs."""
+    seen.page.locator("#curves").scroll_into_view_if_needed()
+    seen.page.locator("#curves .main-svg").first.wait_for()
+
+    ticks = seen.page.locator("#curves [class~=xtick] text").all_text_contents()
+
+    assert ticks
+    assert {str(epoch) for epoch in range(1, EPOCHS + 1)} >= set(ticks)
+
+
 def test_the_legend_chooses_too(seen):
     """A click on a method in the legend hides it in the table as well."""
     seen.page.locator("#curves .legendtoggle").nth(1).click()
@@ -393,6 +404,57 @@ def test_the_legend_chooses_too(seen):
 
     assert not seen.page.is_checked("input[value=ste]")
     assert ("a", "ste") not in seen.selection()
+
+
+def column(page, place, number):
+    """The texts of a column, from the top."""
+    return page.locator(f"{place} tbody tr td:nth-child({number})").all_inner_texts()
+
+
+def test_tables_are_sorted_by_a_column(seen):
+    """A click on a number's head: greatest first, least first, as at first; "–" stands last."""
+    place, mean = "#selection-table", 4
+    first = column(seen.page, place, mean)
+    known = sorted((float(text) for text in first if text != "–"), reverse=True)
+    head = seen.page.locator(f"{place} th:nth-child({mean})")
+
+    found = []
+    for _ in range(3):
+        head.locator("button").click()
+        found.append((head.get_attribute("aria-sort"), column(seen.page, place, mean)))
+
+    missing = ["–"] * first.count("–")
+    assert found == [
+        ("descending", [f"{value:.2f}" for value in known] + missing),
+        ("ascending", [f"{value:.2f}" for value in reversed(known)] + missing),
+        (None, first),
+    ]
+
+
+def test_the_selection_keeps_its_order(seen):
+    """A table that is made anew is sorted as the one before it, and method goes with its number."""
+    place = "#selection-table"
+    seen.page.locator(f"{place} th:nth-child(4) button").click()
+    before = list(zip(column(seen.page, place, 2), column(seen.page, place, 4), strict=True))
+    seen.page.uncheck("input[value=ste]")
+
+    after = list(zip(column(seen.page, place, 2), column(seen.page, place, 4), strict=True))
+
+    assert after == [row for row in before if row[0] != "ste"]
+    assert after
+
+
+def test_other_modes_stay_with_their_method(seen):
+    """In the table of results a faint row follows the row of its method, however it is sorted."""
+    rows = "#results table tbody tr"
+    pairs = """rows => rows.map((row, at) => [row, rows[at - 1]])
+        .filter(([row]) => row.className === "faint").map(pair => pair.map(r => r.innerText))"""
+    before = seen.page.locator(rows).evaluate_all(pairs)
+    seen.page.locator("#results th:nth-child(2) button").first.click()
+
+    assert before
+    assert sorted(before) == sorted(seen.page.locator(rows).evaluate_all(pairs))
+    assert seen.page.locator("#results th").nth(1).get_attribute("aria-sort") == "ascending"
 
 
 def test_figures_are_files(seen, results):

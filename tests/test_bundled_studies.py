@@ -17,7 +17,8 @@ from bnnbench.pace import Pace
 from bnnbench.plugins import load_plugins
 from bnnbench.runs import Part
 from bnnbench.store import BASE, CONFIRM, DONE, Store
-from bnnbench.studies import Study, read_study
+from bnnbench.studies import Study
+from bnnbench.studyfile import read_study
 from bnnbench.tuning import StudyRunner
 
 from .conftest import ROOT

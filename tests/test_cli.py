@@ -173,14 +173,33 @@ def test_flags_change_a_study_file(run):
     create = ("study", "create")
     made = run(*create, "s", "--from", "tiny.toml", "--loss", "cross-entropy", "--seeds", "7")
     flags = ("--dataset", "digits", "--architecture", "mlp", "--method", "sign+bop")
-    crossed = run(*create, "c", *flags)
+    crossed = run(*create, "c", *flags, "--set", "width=48", "--set", "activation=sign")
 
     store = Store("bnnbench.db", create=False)
     study = store.study("s")
     assert [0, 0] == [made[0], crossed[0]]
     assert ("cross-entropy", 7) == (study.tasks[0].loss.name, study.protocol.seeds)
     assert ["sign-bop"] == [method.name for method in store.study("c").methods]
+    network = store.study("c").tasks[0].architecture
+    assert ("mlp", {"width": 48, "activation": "sign"}) == (network.name, network.hyperparameters)
     store.engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--set", "width=48"], "--set is for the network that --architecture names; give both"),
+        (["--architecture", "mlp", "--set", "widht=48"], "did you mean 'width'?"),
+        (["--architecture", "mlp", "--set", "width"], "must be KEY=VALUE, as in width=64"),
+    ],
+)
+def test_wrong_hyperparameters_of_a_network(run, flags, said):
+    """One line each."""
+    code, _, err = run("study", "create", "x", "--dataset", "digits", "--method", "real", *flags)
+
+    assert 2 == code
+    assert said in err
+    assert 1 == len(err.splitlines())
 
 
 def edited(tmp_path, old, new):
@@ -342,8 +361,17 @@ def test_failed_runs_end_the_command_with_6(run, monkeypatch):
 
     assert 6 == code
     assert "test accuracy %" in out
-    assert "'bnnbench study show s --failed'" in err
+    assert "'bnnbench study show s --failed' has them all, 'bnnbench plugins check bop' may" in err
     assert "ZeroDivisionError" in run("study", "show", "s", "--failed")[1]
+
+
+@pytest.mark.parametrize("option", ["--plugin", "-p"])
+def test_an_option_of_the_top_after_the_command(run, option):
+    """The line says where it stands."""
+    code, _, err = run("plugins", "list", option, "x.py")
+
+    assert 2 == code
+    assert f"It stands before the command: bnnbench {option} ..." in err
 
 
 def test_study_held_elsewhere_can_be_taken_over(run):

@@ -21,7 +21,7 @@ from bnnbench.statistics.intervals import interval
 from bnnbench.statistics.paired import Cannot, compare
 from bnnbench.statistics.ranks import Refusal
 from bnnbench.store import DIVERGED, DONE, FAILED, PRUNED, TUNE
-from bnnbench.studies import parse_study
+from bnnbench.studyfile import parse_study
 from bnnbench_reports.page import build
 
 from .small_study import EPOCHS, enter, fill, record
@@ -77,6 +77,19 @@ def test_cells(store):
     assert (True, False) == (binary.judged, real.judged)
     missing = cells["t", "bop", ""]
     assert (None, None, 0) == (missing.test, missing.interval, missing.done)
+
+
+def test_an_interval_of_percentages_ends_at_100(store):
+    """The mean of a few accuracies that lie far apart is at most 100 %, and so is its interval."""
+    store.create_study("s", study(), "", "0")
+    for seed, score in enumerate((80.0, 95.0, 99.0), start=1):
+        record(store, "ste", seed, {"binary": score})
+
+    found = compared(store).cells["t", "ste", "binary"].interval
+
+    plain = interval([80.0, 95.0, 99.0])
+    assert plain.high > 100
+    assert (plain.low, 100) == found
 
 
 def test_what_tuning_took(store, monkeypatch):

@@ -30,7 +30,7 @@ from bnnbench.passwords import masked, masked_url, scrubbed, shown
 from bnnbench.plugins import load_plugins
 from bnnbench.runs import Part, Run
 from bnnbench.store import Store
-from bnnbench.studies import parse_study
+from bnnbench.studyfile import parse_study
 from bnnbench.tuning import StudyRunner
 
 from .conftest import TINY

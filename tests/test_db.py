@@ -22,6 +22,7 @@ from bnnbench.cli.options import open_store
 from bnnbench.entries import TUNE
 from bnnbench.errors import StoreError, UsageError
 from bnnbench.experiments import Workbench
+from bnnbench.leases import Leases
 from bnnbench.plugins import load_plugins
 from bnnbench.search import optuna_storage
 from bnnbench.store import Store
@@ -294,7 +295,7 @@ def study_that_ran(tmp_path_factory):
     """A folder with a tuned study's database."""
     import tomllib
 
-    from bnnbench.studies import parse_study
+    from bnnbench.studyfile import parse_study
 
     from .conftest import TINY
 
@@ -384,7 +385,6 @@ def test_damaged_file_is_found(sound, tmp_path, capsys):
 
 def test_run_at_which_somebody_is_may_be_running(sound):
     """A living lease on a running run is no fault; a dead process's is one."""
-    from bnnbench.leases import Leases
 
     entry = sound.entries("s", role="confirm")[0]
     with sound.begin() as connection:
@@ -408,7 +408,6 @@ def test_run_at_which_somebody_is_may_be_running(sound):
 
 def test_what_passes_by_itself_was_not_wrong(sound, monkeypatch):
     """While somebody works, a fault counts that is still there at a second look."""
-    from bnnbench.leases import Leases
 
     assert Leases(sound).take("worker s/x")
     storage = optuna_storage(sound)
@@ -450,6 +449,16 @@ def test_checkpoints_are_looked_at(sound, tmp_path):
     kept.save_training(entry.run, {"epoch": 1})
     found = consistency.look(sound, kept)
     assert ([], [f"{entry.run.key}.training: its run has ended"]) == (found.faults, found.leftovers)
+
+    kept.forget_training(entry.run.key)
+    part = f"{entry.run.key}.training.77.part"
+    for name in (part, "of-no-run.training.77.part"):
+        (kept.folder / name).write_bytes(b"of a killed process")
+    found = consistency.look(sound, kept)
+    told = f"{part}: half written, and nobody is at its run"
+    assert ([], [told]) == (found.faults, found.leftovers)
+    with Leases(sound).claimed(f"run {entry.run.key}"):
+        assert [] == consistency.look(sound, kept).leftovers
     kept.forget_training(entry.run.key)
     path = kept.folder / f"{entry.run.key}.weights.safetensors"
     path.write_bytes(path.read_bytes()[:-1])

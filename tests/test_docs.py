@@ -19,7 +19,8 @@ from bnnbench.latents import Latents
 from bnnbench.layers import BinaryLinear, binary_layers, real_parameters
 from bnnbench.plugins import load_plugins
 from bnnbench.runs import Part
-from bnnbench.studies import MethodSpec, Protocol, Published, Study, Task, parse_study
+from bnnbench.studies import MethodSpec, Protocol, Published, Study, Task
+from bnnbench.studyfile import parse_study
 from bnnbench.updates import OnePass, Separate, update_of
 from bnnbench_plugins.binarizers import Sign
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bnnbench import tuning
+from bnnbench import trials
 from bnnbench.budget import IDLE, Spent, is_open, missing, spent, trained
 from bnnbench.cli import main
 from bnnbench.errors import UsageError
@@ -23,7 +23,9 @@ from bnnbench.extending import changes, extended
 from bnnbench.plugins import load_plugins
 from bnnbench.results import Results
 from bnnbench.store import Store
-from bnnbench.studies import MethodSpec, Protocol, parse_study
+from bnnbench.studies import MethodSpec, Protocol
+from bnnbench.studyfile import parse_study
+from bnnbench.trials import Trials
 from bnnbench.tuning import StudyRunner
 from bnnbench_reports.page import commands
 
@@ -144,7 +146,7 @@ def test_points_of_a_known_number_need_trials(sampler):
 
 def paced(monkeypatch, seconds=1.0):
     """Let every trial have trained for so long, whatever it really took."""
-    monkeypatch.setattr(tuning, "trained", lambda store, ended: {e.run_id: seconds for e in ended})
+    monkeypatch.setattr(trials, "trained", lambda store, ended: {e.run_id: seconds for e in ended})
 
 
 def test_seconds_end_the_trials(store, workbench, monkeypatch):
@@ -207,7 +209,7 @@ def test_death_before_optuna_knows_of_the_last_trial(store, workbench, monkeypat
     paced(monkeypatch)
     store.create_study("s", study_of(seconds=1.5, trials=0, seeds=1), "", "0")
     with monkeypatch.context() as patched:
-        patched.setattr(StudyRunner, "_tell", dying(StudyRunner._tell, after=False))
+        patched.setattr(Trials, "_tell", dying(Trials._tell, after=False))
         with pytest.raises(Killed):
             ran(store, workbench)
 
@@ -307,7 +309,7 @@ def test_another_method_leaves_the_first_alone(store, workbench):
 def scored(monkeypatch, scores):
     """Let the trials of these numbers have these accuracies; the others 0."""
     monkeypatch.setattr(
-        StudyRunner, "_objective", lambda self, entry: float(scores.get(entry.number, 0))
+        Trials, "_objective", lambda self, entry: float(scores.get(entry.number, 0))
     )
 
 
@@ -360,12 +362,12 @@ def test_the_former_best_comes_back(store, workbench, monkeypatch):
     ran(store, workbench)
     keys = {e.run.key for e in store.entries("s", role="confirm")}
     (other,) = (t for t in store.entries("s", role="tune") if not confirmed(store, t.number))
-    best = StudyRunner._best
-    monkeypatch.setattr(StudyRunner, "_best", lambda self, cell: other.run.method.hyperparameters)
+    best = Trials.best
+    monkeypatch.setattr(Trials, "best", lambda self, cell: other.run.method.hyperparameters)
     ran(store, workbench)
     assert not keys & {e.run.key for e in store.entries("s", role="confirm")}
 
-    monkeypatch.setattr(StudyRunner, "_best", best)
+    monkeypatch.setattr(Trials, "best", best)
     assert [] == trained_by(store, workbench)
 
     assert keys == {e.run.key for e in store.entries("s", role="confirm")}
@@ -388,7 +390,7 @@ def test_tuning_a_study_that_was_not(store, workbench):
 
 
 MOMENTS = [
-    (StudyRunner, "_best", True),
+    (Trials, "best", True),
     (Store, "set_aside", False),
     (Store, "set_aside", True),
     (StudyRunner, "_confirm", False),

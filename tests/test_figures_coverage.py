@@ -8,6 +8,7 @@ import re
 
 import pytest
 
+from bnnbench import deployments
 from bnnbench.measurements import Measurement
 from bnnbench.results import Results
 from bnnbench.store import DIVERGED, DONE, FAILED, PRUNED, TUNE, Store
@@ -15,7 +16,7 @@ from bnnbench_reports import register_figures
 from bnnbench_reports.figures import coverage
 from bnnbench_reports.tables import coverage_table
 
-from .small_study import ROLES, enter, fill, record, study
+from .small_study import DEPLOYED, ROLES, enter, fill, record, study
 
 HOSTILE = "</script><b>x</b>"
 FIGURES: dict[str, str] = {}
@@ -97,6 +98,7 @@ def rich(tmp_path_factory):
         record(store, method, 1, test, facts=facts, task=name)
         entry = store.entries("s", method=method, number=1, task=name)[0]
         store.write(entry.run_id, list(probed()))
+        deployments.keep(store, entry.run_id, DEPLOYED)
     for number in range(9):
         what = {"lr": 0.1**number, HOSTILE: "ab"[number % 2] + HOSTILE, "<i>": number}
         try_out(store, number, what)

@@ -12,7 +12,7 @@ from bnnbench.comparisons import Comparisons
 from bnnbench.results import Results
 from bnnbench.statistics.intervals import interval
 from bnnbench.statistics.profiles import Profile
-from bnnbench.studies import parse_study
+from bnnbench.studyfile import parse_study
 from bnnbench_reports.colours import looks
 from bnnbench_reports.comparisons import ranks_table
 from bnnbench_reports.figures import differences, profiles, ranks

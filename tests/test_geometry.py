@@ -30,7 +30,7 @@ from bnnbench.probes import FlipProbe
 from bnnbench.runs import Part, Run
 from bnnbench.schedules import Progress
 from bnnbench.seeds import RandomState
-from bnnbench.studies import parse_study
+from bnnbench.studyfile import parse_study
 from bnnbench.training import Settings, Training, train
 from bnnbench.tuning import StudyRunner
 from bnnbench_plugins import geometry, products

@@ -7,6 +7,7 @@ import tomllib
 import pytest
 import torch
 
+from bnnbench import trainer
 from bnnbench.cells import cells
 from bnnbench.checkpoints import Checkpoints, Weights
 from bnnbench.errors import UsageError
@@ -16,7 +17,7 @@ from bnnbench.plugins import load_plugins
 from bnnbench.results import Results
 from bnnbench.runs import Part, Run
 from bnnbench.store import BASE, CONFIRM, DONE, FAILED
-from bnnbench.studies import parse_study
+from bnnbench.studyfile import parse_study
 from bnnbench.tuning import StudyRunner
 from bnnbench_plugins.architectures.mlp import mlp
 
@@ -409,19 +410,22 @@ def test_a_new_version_goes_on_with_the_bases_that_are_there(store, workbench, m
 
 
 def test_a_base_that_failed_can_be_tried_again(store, workbench, monkeypatch):
-    """A full disk fails the base and what builds on it; --retry-failed trains them all."""
+    """A full disk fails the base and what builds on it; both are of one kind, and tried again."""
 
     def full(weights):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as disk:
         disk.setattr(workbench.checkpoints, "save_weights", full)
+        disk.setattr(trainer, "PAUSES", ())
         run(store, study(GRAPH), workbench)
     failed = [e for e in store.entries("g") if e.state == FAILED]
     assert 6 == len(failed)
     assert all("No space left on device" in e.error for e in failed)
 
-    assert 6 == store.retry_failed("g")
+    assert {"transient"} == {e.failure for e in failed}
+    assert 0 == store.retry_failed("g", ["plugin", "lost"])
+    assert 6 == store.retry_failed("g", ["transient"])
     StudyRunner(store, "g", workbench, SILENT).run()
 
     assert {DONE} == {e.state for e in store.entries("g")}

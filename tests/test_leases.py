@@ -7,19 +7,22 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+import warnings
+from contextlib import ExitStack, contextmanager, suppress
 
+import psycopg
 import pytest
+import sqlalchemy as sa
 
+from bnnbench import outages, schema
 from bnnbench.entries import DONE, PENDING, RUNNING, TUNE
-from bnnbench.errors import UsageError
+from bnnbench.errors import StoreError, UsageError
 from bnnbench.holding import held, shared, workers
 from bnnbench.leases import (
     Claim,
     ElsewhereError,
     Leases,
     LostLeaseError,
-    confirm,
     is_gone,
     is_here,
     told,
@@ -162,6 +165,65 @@ def test_a_thread_beats_until_the_block_ends(store):
     assert watcher.take("run x") == Claim("run x", watcher.holder)
 
 
+def test_time_without_a_database_does_not_count(store, monkeypatch):
+    """After an outage longer than their patience the living are not passed over, the dead are."""
+    living, watcher = Leases(store, patience=0.4), Leases(store, patience=0.4)
+    living.holder = AWAY
+    stranger(store, "run dead", "another-machine:1:8:5:abcdef02")
+    is_away, begin = threading.Event(), store.begin
+
+    def absent():
+        if is_away.is_set():
+            raise StoreError("the server is away")
+        return begin()
+
+    monkeypatch.setattr(store, "begin", absent)
+    with living.kept_alive(), watcher.kept_alive():
+        assert living.take("run x")
+        time.sleep(0.15)
+        assert [None, None] == [watcher.take(name) for name in ("run x", "run dead")]
+        is_away.set()
+        time.sleep(1.0)
+        is_away.clear()
+        back = time.monotonic()
+
+        assert [None, None] == [watcher.take(name) for name in ("run x", "run dead")]
+        while watcher.take("run dead") is None:
+            assert watcher.take("run x") is None
+            assert time.monotonic() < back + 20
+            time.sleep(0.02)
+        assert watcher.take("run x") is None
+
+
+def test_leases_wait_for_a_server_that_is_away(store, monkeypatch):
+    """What breaks off in mid-transaction is done again, whole; the answer is the same."""
+    monkeypatch.setattr(outages, "FIRST_PAUSE", 0.001)
+    lost = sa.exc.OperationalError("UPDATE", {}, psycopg.OperationalError("gone"))
+    lost.connection_invalidated = True
+    begin, breaks = store.begin, []
+
+    @contextmanager
+    def breaking():
+        with begin() as connection:
+            yield connection
+            breaks.append(len(breaks))
+            if len(breaks) % 3 == 1:
+                raise lost
+
+    leases = Leases(store)
+    monkeypatch.setattr(store, "begin", breaking)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the server does not answer
+        claim = leases.take("run x")
+        assert claim == Claim("run x", leases.holder)
+        leases._beat()
+        assert [] == leases.others("run")
+        leases.enrol("worker s/", "1", lambda places: None)
+        leases.give_back(claim)
+        assert Leases(store).take("run x") is not None
+    assert 4 <= sum(number % 3 == 0 for number in breaks)
+
+
 def test_what_was_taken_over_can_no_longer_be_written(store):
     """The former holder's measurements and its end of the run are refused, the new one's not."""
     entry = enter(store, "bop", 1, role=TUNE)
@@ -187,12 +249,6 @@ def test_what_was_taken_over_can_no_longer_be_written(store):
     store.write(entry.run_id, late, new)
     store.end_run(entry.run_id, PENDING, claim=new)
     assert (2, {key: PENDING}) == (store.reached(entry.run_id), store.states([key]))
-
-
-def test_no_claim_confirms_nothing(store):
-    """Without a claim a transaction goes on."""
-    with store.begin() as connection:
-        confirm(connection, None)
 
 
 def test_claimed_gives_back_whatever_happens(store):
@@ -222,13 +278,68 @@ def test_many_work_at_a_study_but_one_changes_it_alone(store):
     assert [] == workers(store, "s")
 
 
+def test_on_sqlite_a_study_has_eight_workers(store):
+    """The ninth is told of PostgreSQL; who goes makes room, and so does who was killed."""
+    with ExitStack() as working:
+        for _ in range(7):
+            working.enter_context(shared(store, "s"))
+        stranger(store, f"worker s/1 {gone()}", gone())
+        with shared(store, "s"), shared(store, "s", places=0):
+            with pytest.raises(UsageError, match=r"8 workers at most, this would make 9; .*://"):
+                working.enter_context(shared(store, "s"))
+            assert 9 == len(workers(store, "s"))
+        with pytest.raises(UsageError, match="this would make 10;"):
+            working.enter_context(shared(store, "s", places=3))
+        working.enter_context(shared(store, "s"))
+    assert [] == names(store)
+
+
+def test_a_supervisor_has_the_places_of_its_workers(store):
+    """Five and three are eight; one of a crew is counted with its supervisor."""
+    too_many = pytest.raises(UsageError, match="this would make 9;")
+    with shared(store, "s", places=5), shared(store, "s", places=3), shared(store, "s", places=0):
+        ninth = shared(store, "s")
+        with too_many, ninth:
+            pytest.fail("it began")
+
+
+def test_of_many_at_once_eight_begin(store):
+    """They are counted one after the other, so that none is let in too many, or too few."""
+    begin, over = threading.Barrier(12), threading.Barrier(12)
+    found = []
+
+    def work():
+        begin.wait()
+        try:
+            with shared(store, "s"):
+                found.append(True)
+                over.wait(60)
+        except UsageError:
+            found.append(False)
+            over.wait(60)
+
+    threads = [threading.Thread(target=work) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert [False] * 4 + [True] * 8 == sorted(found)
+
+
+def names(store):
+    """The names of all leases."""
+    with store.begin() as connection:
+        return list(connection.execute(sa.select(schema.leases.c.name)).scalars())
+
+
 def test_a_study_of_a_longer_name_is_another(store):
     """Who works at "s" does not hold "s2", nor "s/", whatever characters SQL knows."""
     for name in ("s2", "s%", "s_"):
         stranger(store, f"worker {name}/{AWAY}")
 
     with held(store, "s"):
-        pass
+        assert [] == workers(store, "s")
 
 
 def test_who_is_gone_with_its_machine_is_taken_over(store):

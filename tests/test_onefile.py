@@ -11,7 +11,7 @@ from bnnbench.errors import PluginError, UsageError
 from bnnbench.onefile import plugin_files
 from bnnbench.plugins import load_plugins
 from bnnbench.store import Store
-from bnnbench.studies import read_study
+from bnnbench.studyfile import read_study
 
 IDEA = """
 import torch

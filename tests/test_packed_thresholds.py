@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -164,6 +166,16 @@ def test_from_one_layer_to_the_next_without_unpacking():
         layer = BinaryDense(pack(w.numpy()), k)
         words = layer.signs(words, batch_norm(k, *norm))
         assert (words == pack(x.numpy())).all()
+
+
+def test_the_example_of_the_documentation():
+    """Its signs are those of torch's layers."""
+    text = (Path(__file__).parents[1] / "docs" / "packed.md").read_text()
+    names: dict[str, Any] = {}
+    exec(text.split("```python\n")[1].split("```")[0], names)
+
+    real = functional.linear(sign(names["inputs"]), sign(names["weight"]))
+    assert (names["signs"] == sign(names["norm"](real)).detach().numpy()).all()
 
 
 def test_a_function_that_turns_twice_is_refused():

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import inspect
+import pkgutil
 import re
 
 import pytest
@@ -13,6 +13,7 @@ import bnnbench.testing
 from bnnbench import elementwise, hookspecs, interfaces
 from bnnbench.experiments import GIVEN
 from bnnbench.plugins import KINDS
+from bnnbench.results import Results
 
 from .conftest import ROOT
 
@@ -35,6 +36,8 @@ def entries(title: str) -> dict[str, str]:
 
 def argument(parameter: inspect.Parameter) -> str:
     default = parameter.default
+    if parameter.kind is parameter.VAR_KEYWORD:
+        return f"**{parameter.name}"
     return parameter.name if default is parameter.empty else f"{parameter.name}={told(default)}"
 
 
@@ -82,8 +85,7 @@ def classes() -> dict[str, type]:
     rules = {n: c for n, c in vars(elementwise).items() if home(c) == elementwise.__name__}
     found |= {f"bnnbench.elementwise.{name}": kind for name, kind in rules.items()}
     for path in MORE:
-        module, _, name = path.rpartition(".")
-        found[path] = getattr(importlib.import_module(module), name)
+        found[path] = pkgutil.resolve_name(path)
     return found
 
 
@@ -118,6 +120,22 @@ def test_members_of_an_interface(name):
     assert members(classes()[name]) == sorted(listed)
 
 
+def test_what_a_figure_is_given():
+    """Each public attribute and method of the results is listed, and no other."""
+    listed = {re.match(r"\w+", name)[0] for name in listed_in(section("Results"))}
+    own = {"study", "name", "command", "version"}  # of an instance
+
+    assert {n for n in vars(Results) if not n.startswith("_")} | own == listed
+    for heading in listed_in(section("Results")):
+        name = re.match(r"\w+", heading)[0]
+        if inspect.isfunction(found := vars(Results).get(name)):
+            assert heading == signature(name, found)
+
+
+def listed_in(text: str) -> list[str]:
+    return re.findall(r"^- `(.+?)`:", text, flags=re.M)
+
+
 def test_version():
     """The document is about the version that the code has, and asks for it in its example."""
     assert TEXT.split("\n\n")[1].startswith(f"Version {hookspecs.API_VERSION}.")
@@ -132,18 +150,21 @@ def test_what_the_harness_supplies():
     assert {kind: set(names) - {"self"} for kind, names in GIVEN.items()} == listed
 
 
+def leads_somewhere(path: str) -> bool:
+    """Whether a dotted name is a module, or a name in one."""
+    try:
+        pkgutil.resolve_name(path)
+    except (ImportError, AttributeError):
+        return False
+    return True
+
+
 def test_modules_and_names_in_the_text_exist():
     """Every dotted name of bnnbench in the document leads to something."""
-    for path in re.findall(r"`(bnnbench(?:\.\w+)+)`", TEXT):
-        found, *names = path.split(".")
-        thing = importlib.import_module(found)
-        for name in names:
-            try:
-                thing = getattr(thing, name)
-            except AttributeError:
-                if path == "bnnbench.commands":  # a group of entry points
-                    break
-                thing = importlib.import_module(f"{thing.__name__}.{name}")
+    named = set(re.findall(r"`(bnnbench(?:\.\w+)+)`", TEXT)) - {"bnnbench.commands"}  # entry points
+
+    assert named
+    assert [] == [path for path in sorted(named) if not leads_somewhere(path)]
 
 
 def test_a_suite_for_every_kind():

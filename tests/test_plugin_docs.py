@@ -14,7 +14,7 @@ from bnnbench.cli.pages import markdown, page, sections, usage
 from bnnbench.experiments import GIVEN
 from bnnbench.plugins import KINDS, load_plugins
 from bnnbench.spaces import hyperparameters
-from bnnbench.studies import parse_study
+from bnnbench.studyfile import parse_study
 
 from .conftest import ROOT
 from .first_plugin import call, environment

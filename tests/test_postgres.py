@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -24,14 +25,18 @@ from bnnbench.plugins import load_plugins
 from bnnbench.runs import Part, Run
 from bnnbench.search import optuna_storage
 from bnnbench.store import CONFIRM, DONE, Store
-from bnnbench.studies import parse_study
+from bnnbench.studyfile import parse_study
 from bnnbench.tuning import StudyRunner
 
+from .chaos import contents
 from .conftest import TINY
 from .postgres import ENCODED, PASSWORD, postgres
+from .test_kill import bnnbench, finish, make
 from .test_tuning import SILENT, fingerprint, optuna_trials
+from .test_workers import wait_for
 
 __all__ = ["postgres"]
+AWAY = float(os.environ.get("BNNBENCH_AWAY", "6"))  #: seconds; ``tox -e chaos`` waits longer
 
 RUN = Run(Part("d"), Part("a"), Part("l"), Part("m", {"lr": 0.1}), seed=1, epochs=2, batch_size=3)
 
@@ -236,6 +241,33 @@ def test_server_that_goes_away_in_mid_study(postgres, store, tmp_path, mode, sec
     assert lines
     assert all("does not answer at" in line and PASSWORD not in line for line in lines)
     assert 0 == main(["db", "check", "--storage", store.url.render_as_string(False)])
+
+
+@pytest.mark.slow
+def test_two_workers_in_an_outage(postgres, url, tmp_path, monkeypatch):
+    """For longer than leases are patient, and nobody is passed over: every run is there, alike."""
+    monkeypatch.setenv("BNNBENCH_STORAGE", str(tmp_path / "calm.db"))
+    finish(bnnbench("study", "run", "s", "--threads", "1", cwd=make(tmp_path / "calm", epochs=60)))
+    monkeypatch.setenv("BNNBENCH_STORAGE", url)
+    monkeypatch.setenv("BNNBENCH_LEASE_SECONDS", str(AWAY / 2))
+    folder = make(tmp_path / "s", epochs=60)
+    crew = bnnbench("study", "run", "s", "--workers", "2", cwd=folder)
+    calm, store = Store(str(tmp_path / "calm.db")), Store(url)
+    wait_for(lambda: sum(e.state == "running" for e in store.entries("s")) == 2)
+    wait_for(lambda: any(store.reached(e.run_id) for e in store.entries("s")))
+
+    postgres.stop()
+    time.sleep(AWAY)
+    postgres.start()
+    out, err = crew.communicate(timeout=400)
+
+    assert 0 == crew.returncode, err
+    assert "does not answer at" in err
+    assert ("died" in out, []) == (False, store.events("s"))
+    assert contents(calm) == contents(store)
+    assert 0 == main(["db", "check"])
+    for each in (calm, store):
+        each.engine.dispose()
 
 
 @pytest.mark.parametrize("kept", [True, False])

@@ -152,3 +152,23 @@ def test_what_a_worker_tells(capsys):
 
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [{"epochs": 3, "line": "one"}, {"epochs": 0, "skipped": 2}] == told
+
+
+def test_a_run_that_is_tried_again(clock, capsys):
+    """Epochs that are trained twice are not done twice: at the end nothing is left to do."""
+    plain, worker = PlainProgress(), WorkerProgress()
+    for observer in (plain, worker):
+        with observer.watching("s", [Need("t", "m", 0, 1, 4)]):
+            mine = entry(1, epochs=4)
+            observer.run_started(mine)
+            for after, epochs in ((0, 3), (2, 2)):  # the third is lost
+                observer.epochs_skipped(mine, after)
+                for _ in range(epochs):
+                    clock[0] += 2
+                    observer.epoch_ended(mine, [LOSS])
+            observer.run_ended(mine, "done", "")
+
+    lines = capsys.readouterr().out.splitlines()
+    told = [json.loads(line) for line in lines if line.startswith("{")]
+    assert 0 == plain.epochs_left
+    assert 4 == sum(each["epochs"] + each.get("skipped", 0) for each in told)

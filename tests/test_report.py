@@ -21,7 +21,7 @@ from bnnbench.measurements import Measurement
 from bnnbench.plugins import load_plugins
 from bnnbench.results import Results
 from bnnbench.store import BASE, DIVERGED, DONE, FAILED, TUNE
-from bnnbench.studies import parse_study, read_study
+from bnnbench.studyfile import parse_study, read_study
 from bnnbench_reports import command, page, records, tables, thinning
 from bnnbench_reports.command import report
 from bnnbench_reports.toml import study_file

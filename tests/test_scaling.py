@@ -18,7 +18,8 @@ from bnnbench.plugins import load_plugins
 from bnnbench.scaling import cut, images, scaled, told
 from bnnbench.schedules import Progress, resolve
 from bnnbench.store import Store
-from bnnbench.studies import Component, parse_study
+from bnnbench.studies import Component
+from bnnbench.studyfile import parse_study
 from bnnbench_plugins.binaryconnect import binaryconnect
 from bnnbench_plugins.bmd import bmd
 from bnnbench_plugins.bnew import bnew
@@ -388,7 +389,7 @@ def test_bop2_and_proxquant_reach_their_ends(scale):
 @pytest.mark.parametrize("name", WORKBENCH.plugins.names("studies"))
 def test_bundled_studies(name, scale):
     """Each can be made small, or says from which scale on; the small one is a study."""
-    from bnnbench.studies import read_study
+    from bnnbench.studyfile import read_study
 
     study = read_study(WORKBENCH.plugins.get("studies", name), name)
     with warnings.catch_warnings():

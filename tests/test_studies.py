@@ -7,7 +7,8 @@ import tomllib
 import pytest
 
 from bnnbench.errors import UsageError
-from bnnbench.studies import Study, check_name, parse_study, read_study
+from bnnbench.studies import Study, check_name
+from bnnbench.studyfile import parse_study, read_study
 
 GOOD = """
 title = "t"

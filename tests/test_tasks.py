@@ -13,7 +13,7 @@ from bnnbench.metrics import LABELS
 from bnnbench.plugins import load_plugins
 from bnnbench.results import Results
 from bnnbench.store import DONE
-from bnnbench.studies import parse_study
+from bnnbench.studyfile import parse_study
 
 from .test_graph import run
 

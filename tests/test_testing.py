@@ -74,6 +74,20 @@ def test_what_is_shipped_passes_its_own_checks(name):
     assert {"loads", "works", "conforms"} == {o.level for o in found.values() if o.state == OK}
 
 
+@pytest.mark.parametrize("kind", ["datasets", *KINDS[:-1]])
+def test_what_is_shipped_is_explained_and_bounded(kind):
+    """Each hyperparameter of each bundled component has its line, and each number its bounds."""
+    told = ("explained", "bounded")
+    found = {
+        (name, outcome.check): outcome.why
+        for name in PLUGINS.names(kind)
+        for outcome in outcomes(kind, PLUGINS.get(kind, name), strict=True, only=told).values()
+        if outcome.state != OK
+    }
+
+    assert found == {}
+
+
 def test_every_check_says_its_law_and_a_way_out():
     """A docstring has both, and checks of one kind have names of their own."""
     for kind in (*KINDS, "datasets", "studies"):

@@ -30,7 +30,7 @@ from bnnbench.methods import Method, Phase
 from bnnbench.plugins import load_plugins
 from bnnbench.schedules import Scheduled
 from bnnbench.store import Store
-from bnnbench.studies import parse_study, read_study
+from bnnbench.studyfile import parse_study, read_study
 from bnnbench.timing import Clocked, Endless, Timing, Untrained, turns
 from bnnbench_plugins.binarizers import Identity, Stochastic
 

@@ -14,7 +14,7 @@ from bnnbench.errors import UsageError
 from bnnbench.plugins import load_plugins
 from bnnbench.results import Results
 from bnnbench.store import BASE, DIVERGED, FAILED, TUNE
-from bnnbench.studies import parse_study
+from bnnbench.studyfile import parse_study
 from bnnbench.together import results_of, told_apart
 from bnnbench_reports import command, page, records, repeat, tables
 from bnnbench_reports.readings import scores

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import optuna
 import pytest
 
-from bnnbench import tuning
+from bnnbench import trainer
+from bnnbench import trials as asking
 from bnnbench.errors import StoreError, UsageError
 from bnnbench.experiments import Workbench
 from bnnbench.plugins import load_plugins
@@ -17,7 +18,8 @@ from bnnbench.results import Results
 from bnnbench.search import optuna_storage
 from bnnbench.spaces import Choice, Float, Int
 from bnnbench.store import Store
-from bnnbench.studies import parse_study
+from bnnbench.studyfile import parse_study
+from bnnbench.trials import Trials
 from bnnbench.tuning import StudyRunner
 
 from .conftest import TINY
@@ -186,12 +188,12 @@ def dying(function, *, after):
 
 
 MOMENTS = [
-    (tuning, "take", True),  # asked, nothing suggested
-    (tuning, "suggest", True),  # suggested, no run yet
+    (asking, "take", True),  # asked, nothing suggested
+    (asking, "suggest", True),  # suggested, no run yet
     (Store, "start_run", True),  # begun, nothing measured
     (Store, "write", True),  # in the middle of a run
     (Store, "end_run", False),  # measured, not yet ended
-    (StudyRunner, "_tell", False),  # ended, Optuna not told
+    (Trials, "_tell", False),  # ended, Optuna not told
     (StudyRunner, "_confirm", True),
 ]
 
@@ -202,6 +204,7 @@ def test_death_at_any_moment_changes_nothing(
 ):
     """Between asking, suggesting, training, ending and telling: nothing lost, nothing doubled."""
     with monkeypatch.context() as patched:
+        patched.setattr(trainer.Notebook, "LATE", 0.0)  # else quick epochs are written at the end
         patched.setattr(owner, name, dying(getattr(owner, name), after=after))
         with pytest.raises(Killed):
             ran(store, tiny, workbench)
@@ -247,6 +250,7 @@ def test_database_that_fails_is_not_the_run_that_failed(store, tiny, workbench, 
     """A locked database stops the command; the run is taken up again by the next."""
     store.create_study("s", tiny, "cmd", "0")
     with monkeypatch.context() as patched:
+        patched.setattr(trainer.Notebook, "LATE", 0.0)
         patched.setattr(Store, "write", locked)
         with pytest.raises(StoreError, match="locked"):
             StudyRunner(store, "s", workbench, SILENT).run()

@@ -22,6 +22,7 @@ _COMMANDS = {
     "study": ("bnnbench.cli.study:group", "Create, run and look at studies."),
     "export": ("bnnbench.cli.pack:command", "Write a run as a really binary network."),
     "packed": ("bnnbench.cli.packed:group", "Look at really binary networks."),
+    "deploy": ("bnnbench.cli.deploy:command", "Pack the networks of a study and time them."),
     "time": ("bnnbench.cli.time:command", "Time the methods of a study against each other."),
     "plugins": ("bnnbench.cli.plugins:group", "List plugins and explain what they offer."),
     "data": ("bnnbench.cli.data:group", "List and fetch data sets."),
@@ -167,6 +168,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     except click.ClickException as error:
         context: click.Context | None = getattr(error, "ctx", None)
         hint = f" (see {context.command_path} --help)" if context else ""
+        if getattr(error, "option_name", "") in ("--plugin", "-p"):
+            hint = f" It stands before the command: bnnbench {error.option_name} ..."  # type: ignore[attr-defined]
         return _fail(error.format_message() + hint, error.exit_code)
     except BnnbenchError as error:
         return _fail(str(error), error.exit_code)

@@ -13,6 +13,7 @@ import click
 
 from bnnbench.cli import Group, Settings
 from bnnbench.cli.completion import components
+from bnnbench.cli.options import set_option
 from bnnbench.errors import PluginError, UsageError
 
 if TYPE_CHECKING:
@@ -151,22 +152,6 @@ def _shape(
     return tuple(map(int, sizes))
 
 
-def _values(
-    context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]
-) -> dict[str, Any]:
-    """Hyperparameters as JSON has them; what is no JSON is a text."""
-    values: dict[str, Any] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not (key and equals):
-            raise click.BadParameter(f"must be KEY=VALUE, as in width=64, got {text!r}")
-        try:
-            values[key] = json.loads(value)
-        except json.JSONDecodeError:
-            values[key] = value
-    return values
-
-
 @group.command()
 @click.argument("name", shell_complete=components("architectures"))
 @click.option("--shape", callback=_shape, metavar="C,H,W", help="The shape of one input.")
@@ -177,14 +162,7 @@ def _values(
     help="Take shape and classes of a data set.",
 )
 @click.option("--classes", type=click.IntRange(min=1), metavar="N", help="The number of classes.")
-@click.option(
-    "--set",
-    "values",
-    callback=_values,
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="A hyperparameter; repeat it.",
-)
+@set_option("A hyperparameter; repeat it.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @click.pass_obj
 def show(

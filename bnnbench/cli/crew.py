@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +9,15 @@ import click
 
 from bnnbench.cli.progress import PlainProgress, WorkerProgress
 from bnnbench.cli.progress import observer as watcher
+from bnnbench.environment import cores
 from bnnbench.errors import BnnbenchError, InterruptedStudyError
-from bnnbench.workers import Crew
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bnnbench.cli import Settings
+    from bnnbench.cluster import Cluster
+    from bnnbench.workers import Crew
 
 
 class CrewProgress(PlainProgress):
@@ -50,23 +50,23 @@ class CrewProgress(PlainProgress):
 
 
 def observer(
-    threads: int | None, workers: int | None, *, as_worker: bool
+    threads: int | None, *, supervises: bool, as_worker: bool
 ) -> PlainProgress | CrewProgress:
     """Return who watches the runs: of this process, of its workers, or on a supervisor's behalf."""
     if as_worker:
         return WorkerProgress(threads)
-    return CrewProgress(threads) if workers else watcher(threads)
+    return CrewProgress(threads) if supervises else watcher(threads)
 
 
 def commands(
     settings: Settings, name: str, devices: Sequence[str], threads: int | None, options: list[str]
 ) -> list[list[str]]:
-    """Return the command of a worker for each device, with its share of the threads."""
-    share = threads or max(1, (os.cpu_count() or 1) // len(devices))
+    """Return what Python is told by a worker for each device, with its share of the threads."""
+    share = threads or max(1, cores() // len(devices))
     blocked = [word for plugin in settings.blocked for word in ("-p", f"no:{plugin}")]
     files = [word for file in settings.files for word in ("--plugin", file)]
     study = ["study", "run", name, "--as-worker", "--threads", str(share), *options]
-    begin = [sys.executable, "-m", "bnnbench", *blocked, *files, *study]
+    begin = ["-m", "bnnbench", *blocked, *files, *study]
     return [[*begin, "--device", device] for device in devices]
 
 
@@ -84,17 +84,15 @@ def slots(device: str, count: int) -> list[str]:
     return [f"cuda:{number % found}" for number in range(count)]
 
 
-def work(progress: CrewProgress, name: str, storage: str, workers: Sequence[Sequence[str]]) -> None:
+def work(progress: CrewProgress, name: str, crew: Crew | Cluster) -> None:
     """Let workers finish a study.
 
     Raises:
         InterruptedStudyError: Ctrl-C or SIGTERM.
         BnnbenchError: what a worker ended with.
     """
-    # the environment, not the command, which others see: a URL may hold a password
-    environment = {**os.environ, "BNNBENCH_STORAGE": storage}
     progress.began = time.monotonic()
-    code, message = Crew(workers, environment, progress).run()
+    code, message = crew.run()
     if code == InterruptedStudyError.exit_code:
         raise InterruptedStudyError(
             f"interrupted; nothing that is finished is lost, 'bnnbench study run {name}' continues"

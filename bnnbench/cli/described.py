@@ -26,9 +26,11 @@ def described(plugins: Plugins, name: str, source: str | None, flags: dict[str, 
     Raises:
         UsageError: both are given, the file cannot be read, or what it says cannot be.
     """
+    if flags["values"] and not flags["architecture"]:
+        raise UsageError("--set is for the network that --architecture names; give both")
     if not (flags["dataset"] or flags["methods"] or flags["architecture"]):
         return overridden(study_file(plugins, name, source), flags, source or name)
-    from bnnbench.studies import parse_study
+    from bnnbench.studyfile import parse_study
 
     if source:
         raise UsageError("give either --from or --dataset, --architecture, --method, not both")
@@ -37,7 +39,7 @@ def described(plugins: Plugins, name: str, source: str | None, flags: dict[str, 
 
 def study_file(plugins: Plugins, name: str, source: str | None) -> Study:
     """Return the study of a file or a bundled one, by default the bundled one of its own name."""
-    from bnnbench.studies import read_study
+    from bnnbench.studyfile import read_study
 
     source = source or name
     if source in plugins.names("studies"):
@@ -49,6 +51,8 @@ def study_file(plugins: Plugins, name: str, source: str | None) -> Study:
 
 def _from_flags(flags: dict[str, Any]) -> dict[str, Any]:
     task = {key: flags[key] for key in ("dataset", "architecture", "loss") if flags[key]}
+    if flags["values"]:
+        task["architecture"] = {"name": flags["architecture"], **flags["values"]}
     task |= {"epochs": flags["epochs"] or 10, "batch_size": flags["batch_size"] or 100}
     return {"task": task, "methods": [method_of(name) for name in flags["methods"]]}
 
@@ -65,7 +69,7 @@ def method_of(name: str) -> dict[str, str]:
 
 def overridden(study: Study, flags: dict[str, Any], where: str) -> Study:
     """Return the study with what the flags set otherwise, checked again."""
-    from bnnbench.studies import parse_study
+    from bnnbench.studyfile import parse_study
 
     values = study.model_dump()
     values["protocol"] |= {k: flags[k] for k in _PROTOCOL if flags.get(k) is not None}

@@ -38,7 +38,8 @@ def new(settings: Settings, name: str, kind: str, path: Path | None) -> None:
     package.write(folder)
     here = folder.resolve() == Path.cwd()
     click.echo(f"made {package.kind} {name!r} in {folder}, {len(package.files)} files; next:")
-    click.echo(f"  {'' if here else f'cd {shlex.quote(str(folder))} && '}pip install -e .")
+    entering = "" if here else f"cd {shlex.quote(str(folder))} && "
+    click.echo(f"  {entering}pip install -e '.[dev]' && python -m pytest")
     click.echo(f"  bnnbench plugins check {name}")
     click.echo(f"  bnnbench study create {name} --from study.toml")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from typing import TYPE_CHECKING, Any
@@ -101,3 +102,26 @@ def open_store(url: str, *, create: bool = False) -> Store:
     from bnnbench.store import Store
 
     return Store(url, create=create, told=lambda text: click.echo(text, err=True))
+
+
+def _values(
+    context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]
+) -> dict[str, Any]:
+    """Hyperparameters as JSON has them; what is no JSON is a text."""
+    values: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise click.BadParameter(f"must be KEY=VALUE, as in width=64, got {text!r}")
+        try:
+            values[key] = json.loads(value)
+        except json.JSONDecodeError:
+            values[key] = value
+    return values
+
+
+def set_option(told: str) -> Callable[[Any], Any]:
+    """Return the option ``--set KEY=VALUE``, whose values are handed on as a dictionary."""
+    return click.option(
+        "--set", "values", callback=_values, metavar="KEY=VALUE", multiple=True, help=told
+    )

@@ -74,7 +74,7 @@ def command(
     kept = checkpoints_of(store, checkpoints)
     workbench = Workbench(plugins, "cpu", threads, kept)
     again.check(workbench, found.entry.run)
-    weights = again.kept(workbench, found.entry.run) or _trained(workbench, store, found)
+    weights = again.kept(workbench, found.entry.run) or trained(workbench, store, found)
     made = _written(workbench, store, found, weights, path, write)
     if form == "onnx":
         _tell_size_of_model(made, path)
@@ -113,8 +113,8 @@ def _path(found: Found, output: str | None, form: str, *, force: bool) -> Path:
     return path
 
 
-def _trained(workbench: Workbench, store: Store, found: Found) -> Weights:
-    """The weights of a run that is trained again, with the usual progress."""
+def trained(workbench: Workbench, store: Store, found: Found) -> Weights:
+    """Return the weights of a run that is trained again, with the usual progress."""
     from bnnbench.cli.progress import observer
     from bnnbench.needs import Need
     from bnnbench.packing.again import trained_again

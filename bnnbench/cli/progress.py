@@ -109,9 +109,9 @@ class PlainProgress:
         self.entry = entry
 
     def epochs_skipped(self, entry: Entry, epochs: int) -> None:
-        """Take up a run that was broken off after so many epochs."""
+        """Take up a run that was broken off after so many epochs, also one that is under way."""
+        self.epochs_left -= epochs - self.epochs_seen
         self.epochs_seen = epochs
-        self.epochs_left -= epochs
         if epochs:
             self.say(f"{entry.label}: taken up after epoch {epochs} of {entry.run.epochs}")
 
@@ -198,8 +198,9 @@ class WorkerProgress(PlainProgress):
 
     def epochs_skipped(self, entry: Entry, epochs: int) -> None:
         """Take up a run that was broken off after so many epochs."""
+        before = self.epochs_seen
         super().epochs_skipped(entry, epochs)
-        self.tell(skipped=epochs)
+        self.tell(skipped=epochs - before)
 
     def epoch_ended(self, entry: Entry, measured: list[Measurement]) -> None:
         """Tell of epochs now and then."""

@@ -18,6 +18,7 @@ from bnnbench.cli.options import (
     masked,
     methods_option,
     open_store,
+    set_option,
     storage_option,
 )
 from bnnbench.cli.run import checkpoints_of, run
@@ -54,6 +55,7 @@ group.add_command(run)
     shell_complete=components("architectures"),
     help="The network.",
 )
+@set_option("A hyperparameter of the network, as in width=64; repeat it.")
 @click.option(
     "--loss",
     metavar="NAME",

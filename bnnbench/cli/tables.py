@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from bnnbench.comparisons import Comparisons
     from bnnbench.needs import Need
-    from bnnbench.results import Base, Results, Row, Spread
+    from bnnbench.results import Base, Results
+    from bnnbench.rows import Row, Spread
     from bnnbench.store import Entry, StudySummary
     from bnnbench.studies import Study
 
@@ -329,7 +330,8 @@ def failures(results: Results) -> None:
         if entry.state in ("failed", "diverged") and not entry.role.startswith(FORMER)
     ]
     for entry in bad:
-        click.echo(f"{entry.state}: {entry.label}")
+        kind = f" ({entry.failure})" if entry.failure else ""
+        click.echo(f"{entry.state}{kind}: {entry.label}")
         click.echo(f"  {dict(entry.run.method.hyperparameters)}")
         click.echo("  " + entry.error.strip().replace("\n", "\n  "))
     if not bad:

@@ -112,7 +112,7 @@ def command(
 
 def _study(plugins: Plugins, name: str, storage: str) -> Study:
     """The study of this name in the database, else the bundled one, else that of the file."""
-    from bnnbench.studies import read_study
+    from bnnbench.studyfile import read_study
 
     created = _created(name, storage)
     if created is not None:

@@ -94,8 +94,8 @@ def _row_of_signs(images, numbers, places, place, first, channels, row):
 
 @inner
 def _copy(source, begin, target, start, count):
-    """Copy bits to where all are 0."""
-    if not (begin | start | count) & 63:
+    """Copy bits to where all are 0; ``begin`` and ``start`` are multiples of ``count``."""
+    if not count & 63:
         for i in range(count >> 6):
             target[(start >> 6) + i] = source[(begin >> 6) + i]
         return

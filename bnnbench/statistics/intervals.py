@@ -48,6 +48,14 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+    def within(self, low: float, high: float) -> Interval:
+        """Return the part of it that a mean can have, as a percentage from 0 to 100.
+
+        >>> Interval(87.0, 102.5).within(0, 100)
+        Interval(low=87.0, high=100)
+        """
+        return Interval(max(self.low, low), min(self.high, high))
+
 
 def interval(values: Sequence[float]) -> Interval | None:
     """Return the 95 % interval of the mean, the same for the same values in any order.

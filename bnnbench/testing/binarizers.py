@@ -118,7 +118,8 @@ def trains(subject: Subject) -> None:
 def one_bit(subject: Subject) -> None:
     """In the mode "binary" the weights of a filter are +-alpha with one alpha, and never 0.
 
-    If not: take bnnbench.binarization.sign, for which 0 is +1; torch.sign has 0 for it.
+    If not: take bnnbench.binarization.sign, for which 0 is +1 (torch.sign has 0 for
+    it), and keep a scale above 0, as with clamp_min(1e-6).
     """
     view = subject.build().inference_modes()["binary"].view
     plain = {name: latent for name, latent in latents()}  # noqa: C416

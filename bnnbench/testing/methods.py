@@ -110,7 +110,8 @@ def nothing_global(subject: Subject) -> None:
 def one_bit(subject: Subject) -> None:
     """After training, the weights of a filter in the mode "binary" are +-alpha, and never 0.
 
-    If not: take bnnbench.binarization.sign, for which 0 is +1; torch.sign has 0 for it.
+    If not: take bnnbench.binarization.sign, for which 0 is +1 (torch.sign has 0 for
+    it), and keep a scale above 0, as with clamp_min(1e-6).
     """
     trials.binary(subject.build())
 

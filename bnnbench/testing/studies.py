@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bnnbench.studies import read_study
+from bnnbench.studyfile import read_study
 from bnnbench.testing.checks import Subject, check
 
 KIND = "studies"

@@ -15,7 +15,8 @@ from bnnbench.roles import roles
 from bnnbench.runs import Part, Run
 from bnnbench.schedules import Linear, Scheduled
 from bnnbench.store import CONFIRM, DONE, TUNE, Store
-from bnnbench.studies import Study, parse_study
+from bnnbench.studies import Study
+from bnnbench.studyfile import parse_study
 from bnnbench.testing.stage import BATCH, data, method_of, network, training
 
 if TYPE_CHECKING:

@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from bnnbench.environment import cores
 from bnnbench_plugins.augmentations import boxes
 from bnnbench_plugins.datasets.photographs import Box, Photograph, read_photograph, square
 
@@ -181,8 +182,8 @@ def middle(heights: Tensor, widths: Tensor) -> list[Box]:
 
 
 def threads() -> int:
-    """Return how many threads read: as many as there are processors."""
-    return os.cpu_count() or 1
+    """Return how many threads read: as many as there are cores for us."""
+    return cores()
 
 
 def ahead(items: Iterable[T], count: int) -> Iterator[T]:

@@ -34,7 +34,7 @@ from bnnbench.binarization import binarize, sign
 from bnnbench.interfaces import InferenceMode
 from bnnbench.layers import BinaryActivation
 from bnnbench.methods import Method, Phase
-from bnnbench.schedules import Geometric, Progress, Scheduled
+from bnnbench.schedules import Cosine, Geometric, Scheduled
 from bnnbench_plugins.architectures.activations import Dropout
 from bnnbench_plugins.architectures.mlp import mlp
 from bnnbench_plugins.architectures.vgg import vgg_small
@@ -56,21 +56,6 @@ Momentum = Annotated[float, Ge(0), Lt(1)]
 WeightDecay = Annotated[float, Ge(0), Float(1e-6, 1e-3, log=True)]
 First = Annotated[float, Gt(0), Float(1e-3, 1.0, log=True)]
 Last = Annotated[float, Gt(0)]
-
-
-@dataclass(frozen=True)
-class Cosine:
-    """From ``start`` towards 0 along half a cosine: start (1 + cos(pi e/E))/2 in epoch e of E.
-
-    >>> [round(Cosine(1.0)(Progress(0, 4, e, 4)), 4) for e in range(4)]
-    [1.0, 0.8536, 0.5, 0.1464]
-    """
-
-    start: float
-
-    def __call__(self, at: Progress) -> float:
-        """Return the value in the epoch of ``at``."""
-        return self.start * (1 + math.cos(math.pi * at.epoch / at.epochs)) / 2
 
 
 def centred(w: Tensor) -> tuple[Tensor, Tensor, Tensor]:

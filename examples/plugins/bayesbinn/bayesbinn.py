@@ -24,8 +24,6 @@ tune: lr and temperature
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,7 +34,7 @@ from bnnbench.binarization import sign
 from bnnbench.chance import draw_key, uniform
 from bnnbench.interfaces import Closure, InferenceMode
 from bnnbench.methods import Method, Phase
-from bnnbench.schedules import Progress, Scheduled
+from bnnbench.schedules import Cosine, Scheduled
 from torch.optim import Adam, Optimizer
 
 if TYPE_CHECKING:
@@ -56,21 +54,6 @@ Samples = Annotated[int, Ge(1), Int(1, 5)]
 Weight = Annotated[float, Ge(0)]
 Scale = Annotated[float, Gt(0)]
 Draws = Annotated[int, Ge(2)]
-
-
-@dataclass(frozen=True)
-class Cosine:
-    """From ``start`` towards 0 along half a cosine: start (1 + cos(pi e/E))/2 in epoch e of E.
-
-    >>> [round(Cosine(1.0)(Progress(0, 4, e, 4)), 4) for e in range(4)]
-    [1.0, 0.8536, 0.5, 0.1464]
-    """
-
-    start: float
-
-    def __call__(self, at: Progress) -> float:
-        """Return the value in the epoch of ``at``."""
-        return self.start * (1 + math.cos(math.pi * at.epoch / at.epochs)) / 2
 
 
 class Concrete:

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import math
 import random
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 import torch
 from bnnbench.interfaces import Dataset, Split
-from bnnbench.layers import BinaryActivation, BinaryLinear, activation_bits, real_parameters
+from bnnbench.layers import BinaryActivation, activation_bits, real_parameters
 from bnnbench.testing import ArchitectureSuite, BinarizerSuite, MethodSuite
-from bnnbench.training import Settings, Training, train
+from bnnbench.testing.recording import Recorded, sgd, slopes
+from bnnbench.training import Settings, Training
 from torch import nn
 
 from adabin import AdaptiveSets, AdaptiveSign, Maxout, adabin, adabin_mlp, adabin_vgg_small
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
-    from bnnbench.latents import Latents
-    from bnnbench.methods import Method
     from torch import Tensor
 
 
@@ -31,8 +30,7 @@ class TestAdaBin(MethodSuite):
 
     def test_one_bit(self) -> None:
         """Two values for each filter, which are not +-alpha, after a training."""
-        loop = Loop(adabin())
-        assert [1] == [m.value for m in loop.told if m.metric == "weight_bits"]
+        assert Recorded(adabin()).measured("weight_bits") == {"binary": 1}
 
 
 class TestAdaptiveSets(BinarizerSuite):
@@ -61,66 +59,7 @@ class TestImages(ArchitectureSuite):
     shapes: ClassVar = {(3, 8, 8): 10}
 
 
-EPOCHS, STEPS, SEED = 4, 3, 7
-INPUTS, FILTERS = 5, 3
-
-
-class Loop:
-    """A real training in float64 whose loss has random gradients; all that went by is kept."""
-
-    def __init__(self, method: Method) -> None:
-        torch.manual_seed(SEED)
-        self.model = nn.Sequential(BinaryLinear(INPUTS, FILTERS)).double()
-        self.gradients: list[list[float]] = []  # at the weights
-        self.weights: list[list[float]] = []  # what the network computed with
-        self.latents: list[list[float]] = []  # before training, then after every step
-        n = 2 * STEPS
-        split = Split(torch.zeros(n, INPUTS, dtype=torch.float64), torch.zeros(n).long())
-        data = Dataset(split, split, split, classes=FILTERS)
-        settings = Settings(EPOCHS, batch_size=2, seed=SEED)
-        self.told = [
-            m for e in train(self.model, method, data, self.loss, settings, [self]) for m in e
-        ]
-
-    def loss(self, outputs: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
-        if not torch.is_grad_enabled():
-            return outputs.sum() * 0
-        weight = self.model[0].weight
-        gradient = torch.randn(weight.shape, dtype=torch.float64)
-        self.gradients.append(gradient.flatten().tolist())
-        self.weights.append(weight.flatten().tolist())
-        return (weight * gradient).sum()
-
-    def step(self, latents: Latents) -> None:
-        self.latents.append(latents.tensors["0"].flatten().tolist())
-
-    def epoch(self, latents: Latents) -> tuple[()]:
-        if not self.latents:
-            self.step(latents)
-        return ()
-
-    def state(self) -> dict[str, Any]:
-        return {}
-
-    def load(self, state: Any) -> None:
-        pass
-
-
-def filters(flat: list[float]) -> list[list[float]]:
-    return [flat[n : n + INPUTS] for n in range(0, len(flat), INPUTS)]
-
-
-def slopes(f: Callable[[list[float]], float], w: list[float]) -> list[float]:
-    """The gradient of a function by differences, of which no derivation can be wrong."""
-    found = []
-    for n, x in enumerate(w):
-        h = 1e-6 * max(abs(x), 1e-2)
-        above, below = ([*w[:n], x + d, *w[n + 1 :]] for d in (h, -h))
-        found.append((f(above) - f(below)) / (2 * h))
-    return found
-
-
-def parts(w: list[float]) -> tuple[list[float], float, float]:
+def parts(w: Sequence[float]) -> tuple[list[float], float, float]:
     """u, alpha and beta."""
     beta = sum(w) / len(w)
     alpha = math.sqrt(sum((x - beta) ** 2 for x in w) / len(w))
@@ -131,37 +70,22 @@ def sign(x: float) -> float:
     return 1.0 if x >= 0 else -1.0
 
 
-def binarized(w: list[float]) -> list[float]:
+def binarized(w: Sequence[float]) -> list[float]:
     u, alpha, beta = parts(w)
     return [beta + alpha * sign(x) for x in u]
 
 
-def gradient(w: list[float], g: list[float], t: float) -> list[float]:
+def gradient(w: Sequence[float], g: Sequence[float], t: float) -> list[float]:
     """Of sum g (alpha S(u) + beta), S being the sign at this w, with the slope of k tanh(t u)."""
     k, (here, _, _) = max(1 / t, 1), parts(w)
 
-    def soft(v: list[float]) -> float:
+    def soft(v: Sequence[float]) -> float:
         u, alpha, beta = parts(v)
         rise = [k * (math.tanh(t * x) - math.tanh(t * x0)) for x, x0 in zip(u, here, strict=True)]
         signs = [sign(x0) + r for x0, r in zip(here, rise, strict=True)]
         return sum(y * (alpha * s + beta) for y, s in zip(g, signs, strict=True))
 
     return slopes(soft, w)
-
-
-def moved_by_sgd(rule: Any, t_first: float, loop: Loop, lr: float) -> None:
-    """Compare with SGD in plain floats: momentum 0.9, weight decay 0.01, the rate by a cosine."""
-    w, velocity = loop.latents[0], [0.0] * (INPUTS * FILTERS)
-    for step, gradient in enumerate(loop.gradients):
-        epoch = step // STEPS
-        t = t_first * (10.0 / t_first) ** (epoch / EPOCHS)
-        rate = lr * (1 + math.cos(math.pi * epoch / EPOCHS)) / 2
-        pairs = zip(filters(w), filters(gradient), strict=True)
-        grads = [x for row, g in pairs for x in rule(row, g, t)]
-        velocity = [0.9 * v + g + 0.01 * x for v, g, x in zip(velocity, grads, w, strict=True)]
-        w = [x - rate * v for x, v in zip(w, velocity, strict=True)]
-
-        assert loop.latents[step + 1] == pytest.approx(w, rel=1e-6, abs=1e-7), step
 
 
 @pytest.mark.parametrize("t", [0.1, 1.0, 3.0])
@@ -192,13 +116,22 @@ def test_convolutions_have_filters_too() -> None:
 
 def test_training_is_sgd_with_the_estimator_of_each_epoch() -> None:
     """Latents after every step, and what the network computes with."""
-    loop = Loop(adabin(lr=0.05, weight_decay=0.01, t_min=0.2))
+    recorded = Recorded(adabin(lr=0.05, weight_decay=0.01, t_min=0.2), epochs=4, steps=3)
+    epochs = [step // 3 for step in range(12)]
 
-    moved_by_sgd(gradient, 0.2, loop, 0.05)
-    for latent, weight in zip(loop.latents, loop.weights, strict=False):
-        expected = [x for row in filters(latent) for x in binarized(row)]
+    def estimated(step: int, w: Sequence[float]) -> list[float]:
+        t = 0.2 * (10.0 / 0.2) ** (epochs[step] / 4)
+        pairs = zip(recorded.rows(w), recorded.rows(recorded.gradients[step]), strict=True)
+        return [x for row, g in pairs for x in gradient(row, g, t)]
+
+    rates = [0.05 * (1 + math.cos(math.pi * epoch / 4)) / 2 for epoch in epochs]
+    moved = sgd(recorded.latents[0], estimated, rates, momentum=0.9, decay=0.01)
+    for found, w in zip(recorded.latents[1:], moved, strict=True):
+        assert found == pytest.approx(w, rel=1e-6, abs=1e-7)
+    for latent, weight in zip(recorded.latents, recorded.weights, strict=False):
+        expected = [x for row in recorded.rows(latent) for x in binarized(row)]
         assert expected == pytest.approx(weight, rel=1e-12)
-    assert [m.value for m in loop.told if m.metric == "weight_bits"] == [1]
+    assert recorded.measured("weight_bits") == {"binary": 1}
 
 
 def test_activations_learn_their_two_values() -> None:
@@ -218,7 +151,7 @@ def test_activations_learn_their_two_values() -> None:
         v = min(max(u, -1.0), 1.0)
         return 2 * v - v * abs(v)
 
-    def soft(numbers: list[float]) -> float:
+    def soft(numbers: Sequence[float]) -> float:
         *inputs, a, b = numbers
         total = 0.0
         for y, v, u0 in zip(g, inputs, here, strict=True):
@@ -274,7 +207,7 @@ def test_what_activations_learn_is_taken_up() -> None:
     def begun() -> Training:
         torch.manual_seed(2)
         model = adabin_mlp(shape=(6,), classes=3, depth=2, width=8, maxout=True)
-        return Training(model, adabin(), data, loss, Settings(4, 10, SEED))
+        return Training(model, adabin(), data, loss, Settings(4, 10, 7))
 
     calm, first, second = begun(), begun(), begun()
     list(calm)

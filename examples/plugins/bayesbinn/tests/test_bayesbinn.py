@@ -8,17 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from bnnbench.chance import draw_key, uniform
-from bnnbench.interfaces import Dataset, Split
-from bnnbench.layers import BinaryLinear
 from bnnbench.testing import BinarizerSuite, MethodSuite, OptimizerSuite
-from bnnbench.training import Settings, train
-from torch import nn
+from bnnbench.testing.recording import Recorded
 
 from bayesbinn import BayesBiNN, Concrete, bayesbinn, bernoulli
 
 if TYPE_CHECKING:
-    from bnnbench.latents import Latents
-    from bnnbench.methods import Method
     from torch import Tensor
 
 
@@ -40,54 +35,7 @@ class TestConcrete(BinarizerSuite):
     component = Concrete
 
 
-EPOCHS, STEPS, SEED = 4, 3, 7
-INPUTS, FILTERS = 5, 3
-
-
-class Loop:
-    """A real training in float64 whose loss has random gradients; all that went by is kept."""
-
-    def __init__(self, method: Method) -> None:
-        torch.manual_seed(SEED)
-        self.model = nn.Sequential(BinaryLinear(INPUTS, FILTERS)).double()
-        self.gradients: list[list[float]] = []  # at the weights
-        self.weights: list[list[float]] = []  # what the network computed with
-        self.latents: list[list[float]] = []  # before training, then after every step
-        self.pulls: list[list[float]] = []  # gradients at the biases, which are real
-        self.biases: list[list[float]] = []
-        n = 2 * STEPS
-        split = Split(torch.zeros(n, INPUTS, dtype=torch.float64), torch.zeros(n).long())
-        data = Dataset(split, split, split, classes=FILTERS)
-        settings = Settings(EPOCHS, batch_size=2, seed=SEED)
-        self.told = [
-            m for e in train(self.model, method, data, self.loss, settings, [self]) for m in e
-        ]
-
-    def loss(self, outputs: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
-        if not torch.is_grad_enabled():
-            return outputs.sum() * 0
-        weight, bias = self.model[0].weight, self.model[0].bias
-        gradient = 1e-3 * torch.randn(weight.shape, dtype=torch.float64)
-        pull = torch.randn(bias.shape, dtype=torch.float64)
-        self.gradients.append(gradient.flatten().tolist())
-        self.pulls.append(pull.tolist())
-        self.weights.append(weight.flatten().tolist())
-        return (weight * gradient).sum() + (bias * pull).sum()
-
-    def step(self, latents: Latents) -> None:
-        self.biases.append(self.model[0].bias.tolist())
-        self.latents.append(latents.tensors["0"].flatten().tolist())
-
-    def epoch(self, latents: Latents) -> tuple[()]:
-        if not self.latents:
-            self.step(latents)
-        return ()
-
-    def state(self) -> dict[str, Any]:
-        return {}
-
-    def load(self, state: Any) -> None:
-        pass
+EPOCHS, STEPS = 4, 3  #: of what is recorded
 
 
 def test_draws_are_tanh_of_logistic_noise() -> None:
@@ -125,15 +73,17 @@ def test_draws_have_the_mean_of_the_posterior(draw: Any) -> None:
 def test_natural_parameters_follow_the_learning_rule(samples: int, scale: float) -> None:
     """Each step takes the mean of its passes, N times; each pass has its own draw."""
     hyper = {"momentum": 0.6, "reweight": 0.3, "temperature": 0.5, "start": 1.5}
-    loop = Loop(bayesbinn(lr=2.0, samples=samples, trainset_scale=scale, **hyper))
-    natural, n = loop.latents[0], 2 * STEPS * scale
+    recorded = Recorded(
+        bayesbinn(lr=2.0, samples=samples, trainset_scale=scale, **hyper), scale=1e-3
+    )
+    natural, n = recorded.latents[0], 2 * STEPS * scale
     average = [0.0] * len(natural)
-    assert EPOCHS * STEPS * samples == len(loop.gradients)
-    assert len(loop.weights) == len({tuple(b) for b in loop.weights})
+    assert EPOCHS * STEPS * samples == len(recorded.gradients)
+    assert len(recorded.weights) == len({tuple(b) for b in recorded.weights})
     for step in range(EPOCHS * STEPS):
         total = [0.0] * len(natural)
         for pass_ in range(step * samples, (step + 1) * samples):
-            drawn, gradient = loop.weights[pass_], loop.gradients[pass_]
+            drawn, gradient = recorded.weights[pass_], recorded.gradients[pass_]
             for i, (x, b, g) in enumerate(zip(natural, drawn, gradient, strict=True)):
                 mu = math.tanh(x)
                 total[i] += n / samples * g * (1 - b * b + 1e-10) / 0.5 / (1 - mu * mu + 1e-10)
@@ -142,16 +92,16 @@ def test_natural_parameters_follow_the_learning_rule(samples: int, scale: float)
         ]
         rate = (1 + math.cos(math.pi * (step // STEPS) / EPOCHS)) / (1 - 0.6 ** (step + 1))
         natural = [x - rate * a for x, a in zip(natural, average, strict=True)]
-        assert loop.latents[step + 1] == pytest.approx(natural, rel=1e-8, abs=1e-10), step
+        assert recorded.latents[step + 1] == pytest.approx(natural, rel=1e-8, abs=1e-10), step
 
 
 def test_real_parameters_get_the_mean_gradient_of_the_passes() -> None:
     """Adam moves them by the mean of three random gradients, as if there had been one."""
-    loop = Loop(bayesbinn(samples=3, real_lr=0.1))
-    bias = loop.biases[0]
+    recorded = Recorded(bayesbinn(samples=3, real_lr=0.1), scale=1e-3)
+    bias = recorded.biases[0]
     m = v = [0.0] * len(bias)
     for step in range(EPOCHS * STEPS):
-        three = zip(*loop.pulls[3 * step : 3 * step + 3], strict=True)
+        three = zip(*recorded.pulls[3 * step : 3 * step + 3], strict=True)
         mean = [sum(each) / 3 for each in three]
         m = [0.9 * x + 0.1 * g for x, g in zip(m, mean, strict=True)]
         v = [0.999 * x + 0.001 * g * g for x, g in zip(v, mean, strict=True)]
@@ -160,7 +110,7 @@ def test_real_parameters_get_the_mean_gradient_of_the_passes() -> None:
             x - rate * a / (1 - 0.9**k) / (math.sqrt(b / (1 - 0.999**k)) + 1e-8)
             for x, a, b in zip(bias, m, v, strict=True)
         ]
-        assert loop.biases[step + 1] == pytest.approx(bias, rel=1e-9, abs=1e-12), step
+        assert recorded.biases[step + 1] == pytest.approx(bias, rel=1e-9, abs=1e-12), step
 
 
 def test_modes_are_mode_mean_and_ensemble_of_the_posterior() -> None:
@@ -185,9 +135,7 @@ def test_first_parameters_are_coins() -> None:
 
 def test_weights_are_measured_as_one_bit_in_the_modes_that_have_it() -> None:
     """The mode and each network of the ensemble; the mean has real weights."""
-    told = Loop(bayesbinn(start=0.5)).told
-
-    bits = {m.mode: m.value for m in told if m.metric == "weight_bits"}
+    bits = Recorded(bayesbinn(start=0.5), scale=1e-3).measured("weight_bits")
     assert bits == {"binary": 1, "mean": 32, "ensemble": 1}
 
 

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import math
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from bnnbench.interfaces import Dataset, Split
-from bnnbench.layers import BinaryLinear
 from bnnbench.testing import BinarizerSuite, MethodSuite
-from bnnbench.training import Settings, train
-from torch import nn
+from bnnbench.testing.recording import Recorded, sgd, slopes
 
 from ir_net import Libra, heights, ir_net, standardized
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from bnnbench.latents import Latents
-    from bnnbench.methods import Method
-    from torch import Tensor
+    from collections.abc import Sequence
 
 
 class TestIRNet(MethodSuite):
@@ -36,103 +29,29 @@ class TestLibra(BinarizerSuite):
     component = Libra
 
 
-EPOCHS, STEPS, SEED = 4, 3, 7
-INPUTS, FILTERS = 5, 3
-
-
-class Loop:
-    """A real training in float64 whose loss has random gradients; all that went by is kept."""
-
-    def __init__(self, method: Method) -> None:
-        torch.manual_seed(SEED)
-        self.model = nn.Sequential(BinaryLinear(INPUTS, FILTERS)).double()
-        self.gradients: list[list[float]] = []  # at the weights
-        self.weights: list[list[float]] = []  # what the network computed with
-        self.latents: list[list[float]] = []  # before training, then after every step
-        n = 2 * STEPS
-        split = Split(torch.zeros(n, INPUTS, dtype=torch.float64), torch.zeros(n).long())
-        data = Dataset(split, split, split, classes=FILTERS)
-        settings = Settings(EPOCHS, batch_size=2, seed=SEED)
-        self.told = [
-            m for e in train(self.model, method, data, self.loss, settings, [self]) for m in e
-        ]
-
-    def loss(self, outputs: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
-        if not torch.is_grad_enabled():
-            return outputs.sum() * 0
-        weight = self.model[0].weight
-        gradient = torch.randn(weight.shape, dtype=torch.float64)
-        self.gradients.append(gradient.flatten().tolist())
-        self.weights.append(weight.flatten().tolist())
-        return (weight * gradient).sum()
-
-    def step(self, latents: Latents) -> None:
-        self.latents.append(latents.tensors["0"].flatten().tolist())
-
-    def epoch(self, latents: Latents) -> tuple[()]:
-        if not self.latents:
-            self.step(latents)
-        return ()
-
-    def state(self) -> dict[str, Any]:
-        return {}
-
-    def load(self, state: Any) -> None:
-        pass
-
-
-def filters(flat: list[float]) -> list[list[float]]:
-    return [flat[n : n + INPUTS] for n in range(0, len(flat), INPUTS)]
-
-
-def slopes(f: Callable[[list[float]], float], w: list[float]) -> list[float]:
-    """The gradient of a function by differences, of which no derivation can be wrong."""
-    found = []
-    for n, x in enumerate(w):
-        h = 1e-6 * max(abs(x), 1e-2)
-        above, below = ([*w[:n], x + d, *w[n + 1 :]] for d in (h, -h))
-        found.append((f(above) - f(below)) / (2 * h))
-    return found
-
-
-def standard(w: list[float]) -> list[float]:
+def standard(w: Sequence[float]) -> list[float]:
     n = len(w)
     mean = sum(w) / n
     std = math.sqrt(sum((x - mean) ** 2 for x in w) / (n - 1))
     return [(x - mean) / std for x in w]
 
 
-def shift(w: list[float]) -> float:
+def shift(w: Sequence[float]) -> float:
     return 2.0 ** round(math.log2(sum(map(abs, standard(w))) / len(w)))
 
 
-def binarized(w: list[float]) -> list[float]:
+def binarized(w: Sequence[float]) -> list[float]:
     return [shift(w) if x >= 0 else -shift(w) for x in standard(w)]
 
 
-def gradient(w: list[float], g: list[float], t: float) -> list[float]:
+def gradient(w: Sequence[float], g: Sequence[float], t: float) -> list[float]:
     """Of sum g 2^s k tanh(t w^), s being a constant."""
     height, k = shift(w), max(1 / t, 1)
 
-    def soft(v: list[float]) -> float:
+    def soft(v: Sequence[float]) -> float:
         return sum(y * height * k * math.tanh(t * x) for y, x in zip(g, standard(v), strict=True))
 
     return slopes(soft, w)
-
-
-def moved_by_sgd(rule: Any, t_first: float, loop: Loop, lr: float) -> None:
-    """Compare with SGD in plain floats: momentum 0.9, weight decay 0.01, the rate by a cosine."""
-    w, velocity = loop.latents[0], [0.0] * (INPUTS * FILTERS)
-    for step, gradient in enumerate(loop.gradients):
-        epoch = step // STEPS
-        t = t_first * (10.0 / t_first) ** (epoch / EPOCHS)
-        rate = lr * (1 + math.cos(math.pi * epoch / EPOCHS)) / 2
-        pairs = zip(filters(w), filters(gradient), strict=True)
-        grads = [x for row, g in pairs for x in rule(row, g, t)]
-        velocity = [0.9 * v + g + 0.01 * x for v, g, x in zip(velocity, grads, w, strict=True)]
-        w = [x - rate * v for x, v in zip(w, velocity, strict=True)]
-
-        assert loop.latents[step + 1] == pytest.approx(w, rel=1e-6, abs=1e-7), step
 
 
 @pytest.mark.parametrize("t", [0.1, 1.0, 3.0])
@@ -182,16 +101,23 @@ def test_equal_weights_have_no_std() -> None:
 
 def test_training_is_sgd_with_the_estimator_of_each_epoch() -> None:
     """Latents after every step, and what the network computes with."""
-    loop = Loop(ir_net(lr=0.05, weight_decay=0.01, t_min=0.2))
+    recorded = Recorded(ir_net(lr=0.05, weight_decay=0.01, t_min=0.2), epochs=4, steps=3)
+    epochs = [step // 3 for step in range(12)]
 
-    moved_by_sgd(gradient, 0.2, loop, 0.05)
-    for latent, weight in zip(loop.latents, loop.weights, strict=False):
-        expected = [x for row in filters(latent) for x in binarized(row)]
+    def estimated(step: int, w: Sequence[float]) -> list[float]:
+        t = 0.2 * (10.0 / 0.2) ** (epochs[step] / 4)
+        pairs = zip(recorded.rows(w), recorded.rows(recorded.gradients[step]), strict=True)
+        return [x for row, g in pairs for x in gradient(row, g, t)]
+
+    rates = [0.05 * (1 + math.cos(math.pi * epoch / 4)) / 2 for epoch in epochs]
+    moved = sgd(recorded.latents[0], estimated, rates, momentum=0.9, decay=0.01)
+    for found, w in zip(recorded.latents[1:], moved, strict=True):
+        assert found == pytest.approx(w, rel=1e-6, abs=1e-7)
+    for latent, weight in zip(recorded.latents, recorded.weights, strict=False):
+        expected = [x for row in recorded.rows(latent) for x in binarized(row)]
         assert expected == pytest.approx(weight, rel=1e-12)
 
 
 def test_weights_have_one_bit() -> None:
     """Two values for each filter, as bnnbench counts them."""
-    told = Loop(ir_net()).told
-
-    assert [m.value for m in told if m.metric == "weight_bits"] == [1]
+    assert Recorded(ir_net()).measured("weight_bits") == {"binary": 1}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from bnnbench.layers import BinaryLinear
 from bnnbench.methods import Method
 from bnnbench.schedules import Progress
 from bnnbench.testing import BinarizerSuite, MethodSuite
+from bnnbench.testing.recording import Recorded
 from bnnbench.training import Settings, train
 from bnnbench_plugins.optimizers import ClippedSGD
 from torch import nn
@@ -21,7 +22,6 @@ from torch import nn
 from lab import LossAware, lab
 
 if TYPE_CHECKING:
-    from bnnbench.latents import Latents
     from torch import Tensor
 
 
@@ -37,63 +37,20 @@ class TestLossAware(BinarizerSuite):
     component = LossAware
 
 
-EPOCHS, STEPS, SEED = 4, 3, 7
-INPUTS, FILTERS = 5, 3
-
-
-class Loop:
-    """A real training in float64 whose loss has random gradients; all that went by is kept."""
-
-    def __init__(self, method: Method) -> None:
-        torch.manual_seed(SEED)
-        self.model = nn.Sequential(BinaryLinear(INPUTS, FILTERS)).double()
-        self.gradients: list[list[float]] = []  # at the weights
-        self.weights: list[list[float]] = []  # what the network computed with
-        self.latents: list[list[float]] = []  # before training, then after every step
-        n = 2 * STEPS
-        split = Split(torch.zeros(n, INPUTS, dtype=torch.float64), torch.zeros(n).long())
-        data = Dataset(split, split, split, classes=FILTERS)
-        settings = Settings(EPOCHS, batch_size=2, seed=SEED)
-        self.told = [
-            m for e in train(self.model, method, data, self.loss, settings, [self]) for m in e
-        ]
-
-    def loss(self, outputs: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
-        if not torch.is_grad_enabled():
-            return outputs.sum() * 0
-        weight = self.model[0].weight
-        gradient = torch.randn(weight.shape, dtype=torch.float64)
-        self.gradients.append(gradient.flatten().tolist())
-        self.weights.append(weight.flatten().tolist())
-        return (weight * gradient).sum()
-
-    def step(self, latents: Latents) -> None:
-        self.latents.append(latents.tensors["0"].flatten().tolist())
-
-    def epoch(self, latents: Latents) -> tuple[()]:
-        if not self.latents:
-            self.step(latents)
-        return ()
-
-    def state(self) -> dict[str, Any]:
-        return {}
-
-    def load(self, state: Any) -> None:
-        pass
-
-
 def test_latents_are_adams_and_heights_see_its_second_moment() -> None:
     """Latents after every step, and alpha sign w with the v of the steps before; at first mean |w|."""
-    loop = Loop(lab(lr=0.05, decay=0.5))
-    w = loop.latents[0]
+    recorded = Recorded(lab(lr=0.05, decay=0.5), epochs=4, steps=3)
+    w = recorded.latents[0]
     m = v = [0.0] * len(w)
-    for step, (gradient, weight) in enumerate(zip(loop.gradients, loop.weights, strict=True)):
+    for step, (gradient, weight) in enumerate(
+        zip(recorded.gradients, recorded.weights, strict=True)
+    ):
         d = [math.sqrt(x) + 1e-8 for x in v]
         alpha = sum(x * abs(y) for x, y in zip(d, w, strict=True)) / sum(d)
         expected = [alpha if x >= 0 else -alpha for x in w]
         assert weight == pytest.approx(expected, rel=1e-9), step
 
-        rate = 0.05 * (1.0, 1.0, 0.25, 0.25)[step // STEPS]  # parts 0, 12.5, 25, 37.5 of 50
+        rate = 0.05 * (1.0, 1.0, 0.25, 0.25)[step // 3]  # parts 0, 12.5, 25, 37.5 of 50
         m = [0.9 * x + 0.1 * g for x, g in zip(m, gradient, strict=True)]
         v = [0.999 * x + 0.001 * g * g for x, g in zip(v, gradient, strict=True)]
         k = step + 1
@@ -102,15 +59,15 @@ def test_latents_are_adams_and_heights_see_its_second_moment() -> None:
             for a, b in zip(m, v, strict=True)
         ]
         w = [min(max(x - s, -1.0), 1.0) for x, s in zip(w, adam, strict=True)]
-        assert loop.latents[step + 1] == pytest.approx(w, rel=1e-9, abs=1e-12), step
-    assert [told.value for told in loop.told if told.metric == "weight_bits"] == [1]
+        assert recorded.latents[step + 1] == pytest.approx(w, rel=1e-9, abs=1e-12), step
+    assert recorded.measured("weight_bits") == {"binary": 1}
 
 
 def test_the_moment_makes_a_difference() -> None:
     """The comparison would see heights that are means: they are others after the first step."""
-    loop = Loop(lab(lr=0.05))
+    recorded = Recorded(lab(lr=0.05))
 
-    for step, (latent, weight) in enumerate(zip(loop.latents, loop.weights, strict=False)):
+    for step, (latent, weight) in enumerate(zip(recorded.latents, recorded.weights, strict=False)):
         mean = sum(map(abs, latent)) / len(latent)
         assert (abs(weight[0]) == pytest.approx(mean, rel=1e-6)) == (step == 0)
 
@@ -153,7 +110,7 @@ def test_the_judged_heights_are_those_of_the_selected_epoch() -> None:
         return nn.functional.cross_entropy(outputs, targets)
 
     model = nn.Sequential(BinaryLinear(6, 3))  # no normalization takes the height away
-    settings = Settings(6, 10, SEED, test=True)
+    settings = Settings(6, 10, 7, test=True)
     told = list(train(model, method, Dataset(split, split, split, 3), loss, settings))
 
     (best,) = (m.value for m in told[-1] if m.metric == "selected_epoch")

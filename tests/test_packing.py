@@ -414,9 +414,9 @@ class Strict(Half):
 REFUSED = {
     "attention": (
         Attention(),
-        "'1.attention' is a MultiheadAttention; docs/packed-format.md lists",
+        "'1.attention' is a MultiheadAttention; docs/packed-format.md",
     ),
-    "softmax": (nn.Softmax(1), "'1' is a Softmax; docs/packed-format.md lists"),
+    "softmax": (nn.Softmax(1), "'1' is a Softmax; docs/packed-format.md"),
     "subclass": (Odd(), "'1' is a Odd|'neg' calls"),
     "values": (
         Values(),

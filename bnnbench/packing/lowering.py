@@ -15,7 +15,7 @@ import torch
 from bnnbench.errors import UsageError
 from bnnbench.packed import nodes as ops
 from bnnbench.packing.functions import FUNCTIONS, METHODS
-from bnnbench.packing.modules import MODULES
+from bnnbench.packing.modules import MODULES, refused
 from bnnbench.packing.tracing import output_of, traced
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from torch import fx, nn
 
 LONGEST = 180  #: letters of a module's name that are kept
-KNOWN = "docs/packed-format.md lists the layers that can be"
 
 
 class Draft:
@@ -96,15 +95,15 @@ def _lower(draft: Draft, network: nn.Module, node: fx.Node, names: Mapping[fx.No
     if node.op == "call_module":
         module = network.get_submodule(str(node.target))
         rule: Any = MODULES.get(type(module))
-        label = f"{node.target!r} is a {type(module).__name__}"
+        label = (str(node.target), f"is a {type(module).__name__}")
         given: Any = (str(node.target), module, [names[n] for n in node.all_input_nodes])
     else:
         table: Mapping[Any, Any] = FUNCTIONS if node.op == "call_function" else METHODS
         rule = table.get(node.target)
-        label = f"{node.name!r} calls {getattr(node.target, '__name__', node.target)}"
+        label = (node.name, f"calls {getattr(node.target, '__name__', node.target)}")
         given = (node, names)
     if rule is None:
-        raise UsageError(f"not every layer can be packed: {label}; {KNOWN}")
+        raise refused(*label)
     made: str = rule(draft, *given)
     return made
 

@@ -205,6 +205,22 @@ def expected(inputs, tensors):
     return outputs
 
 
+def test_integers_that_two_nodes_take(path):
+    """Where a threshold and another node take a layer's integers, both are given them."""
+    description, tensors = plain()
+    inputs = torch.tensor([[[[0.5, -1.0], [2.0, 0.25]]]])
+    before = torch.tensor(expected(inputs, tensors))
+    beside = {"op": "dense", "name": "r", "inputs": ["d2"], "features": 9, "outputs": 2}
+    description["nodes"].insert(5, beside)
+    description["nodes"].append({"op": "add", "name": "a", "inputs": ["d3", "r"]})
+    tensors["r.weight"] = np.zeros((2, 9), F32)
+    tensors["r.weight"][:, 4] = [1, 10]  # of weights - - +: 4 is 100 in binary
+    # rows of d1: + - - -, - + - -, + + + +, whose sums are -0.75, -3.75 and 1.75
+    fifth = 1 + 1 + 1
+    packed = load(saved(path, description, tensors))
+    assert torch.equal(packed(inputs), before + torch.tensor([[1.0, 10.0]]) * fifth)
+
+
 @pytest.mark.parametrize("name", DAMAGES)
 def test_damage(name, path):
     """What is not as it must be is named in one line; nothing is computed."""

@@ -314,3 +314,15 @@ def test_runs_that_are_not_done(state):
             find(store, name)
     with pytest.raises(UsageError, match="there is none yet that is done"):
         find(store, "s")
+
+
+def test_onnx(run, tmp_path):
+    """An ONNX model is compared as a packed file is; it says that its weights are bytes."""
+    pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")
+    path = tmp_path / "m.onnx"
+    code, out, err = run("export", "s/t/bop/1", "-o", str(path), "--format", "onnx")
+    assert (code, err) == (0, "")
+    assert "checked on all 500 test examples: 0 predictions differ" in out
+    assert f"m.onnx: {path.stat().st_size:,} bytes, one for each binary weight" in out
+    code, _, err = run("packed", "show", str(path))
+    assert (code, "it is no safetensors file" in err) == (3, True)

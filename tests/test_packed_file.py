@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
@@ -302,7 +302,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_anything_in_place_of_anything(tmp_path_factory, data):
     """Any value in any place of the description gives a network or one line, nothing else."""
@@ -313,7 +313,7 @@ def test_anything_in_place_of_anything(tmp_path_factory, data):
     assert "\n" not in said(ran, saved(path, description, tensors))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(place=st.integers(0, 10**9), byte=st.integers(0, 255))
 def test_any_byte_in_place_of_any(tmp_path_factory, place, byte):
     """A changed byte is found; one that is not changed, or says the same, does no harm."""

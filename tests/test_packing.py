@@ -305,6 +305,29 @@ class Functions(nn.Module):
         return self.fc(z.view(x.size(0), -1))
 
 
+class Named(nn.ModuleDict):
+    """Modules of odd names, one after the other."""
+
+    def forward(self, x):
+        return self["in-put"](self["a b"](self["a-b"](x)))
+
+
+def test_odd_names(random):
+    """Modules of any name and depth are packed; their nodes have plain names, one each."""
+    layers = {"a-b": BinaryLinear(4, 4, bias=False), "a b": nn.ReLU(), "in-put": nn.ReLU()}
+    network = binarized(nn.Sequential(Named(layers)))
+    network.add_module("x" * 300, nn.Linear(4, 2))
+    made = packed(network, (4,), 2)
+    x = torch.randint(-5, 5, (9, 4), generator=random).float()
+    assert torch.equal(made(x), network(x))
+    assert [node.name for node in made.description.nodes] == [
+        *("0.a_b", "0.a_b_2", "0.in_put"),
+        "x" * 180,
+    ]
+    with pytest.raises(UsageError, match=r"inputs of \(1, 2, 3, 4\) cannot be packed"):
+        lowered(network, (1, 2, 3, 4))
+
+
 def test_functions(random):
     """Functions and methods of a forward are nodes as layers are; shapes are known to it."""
     network = binarized(Functions())
@@ -312,6 +335,18 @@ def test_functions(random):
     x = torch.randn(20, 2, 8, 6, generator=random)
     torch.testing.assert_close(made(x), network(x), rtol=1e-5, atol=1e-5)
     assert {"subsample", "concat", "pad", "relu", "bias", "scale"} <= {*operations(made)}
+
+
+def test_learned_activation(random):
+    """An activation that is a module of known steps is packed as those steps."""
+    learned = RSign(5)
+    learned[0].b.data = torch.randn(5, generator=random)
+    layers = [nn.Linear(4, 5), BinaryActivation(learned), BinaryLinear(5, 3, bias=False)]
+    network = binarized(nn.Sequential(*layers))
+    made = packed(network, (4,), 3)
+    x = torch.randn(30, 4, generator=random)
+    assert operations(made) == ["dense", "bias", "sign", "binary_dense"]
+    assert torch.equal(made(x), network(x))
 
 
 class Odd(nn.ReLU):
@@ -379,9 +414,9 @@ class Strict(Half):
 REFUSED = {
     "attention": (
         Attention(),
-        "'1.attention' is a MultiheadAttention; docs/packed-format.md lists",
+        "'1.attention' is a MultiheadAttention; docs/packed-format.md",
     ),
-    "softmax": (nn.Softmax(1), "'1' is a Softmax; docs/packed-format.md lists"),
+    "softmax": (nn.Softmax(1), "'1' is a Softmax; docs/packed-format.md"),
     "subclass": (Odd(), "'1' is a Odd|'neg' calls"),
     "values": (
         Values(),

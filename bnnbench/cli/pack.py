@@ -75,7 +75,11 @@ def command(
     workbench = Workbench(plugins, "cpu", threads, kept)
     again.check(workbench, found.entry.run)
     weights = again.kept(workbench, found.entry.run) or trained(workbench, store, found)
-    _write(workbench, store, found, weights, path, write)
+    made = _written(workbench, store, found, weights, path, write)
+    if form == "onnx":
+        _tell_size_of_model(made, path)
+    else:
+        _tell_size(made, path)
 
 
 def _form(name: str) -> Form:
@@ -137,10 +141,10 @@ def _stored(store: Store, run_id: int) -> dict[tuple[str, str, int], float | Non
     return {(m.split, m.mode, m.epoch): m.value for s in series for m in s.measured()}
 
 
-def _write(
+def _written(
     workbench: Workbench, store: Store, found: Found, weights: Weights, path: Path, form: Form
-) -> None:
-    """Write the file, and say what was compared and how large it is."""
+) -> Exported:
+    """Write the file, and say what was compared."""
     from bnnbench.packing.export import export, placed
 
     run = found.entry.run
@@ -149,7 +153,7 @@ def _write(
     _explain(provenance)
     made = export(network, data, path, _called(run.dataset), provenance, form)
     _tell(made, provenance)
-    _tell_size(made, path)
+    return made
 
 
 def _called(dataset: Part) -> str:
@@ -242,3 +246,13 @@ def _tell_size(made: Exported, path: Path) -> None:
             f"one bit a weight: {size['binary']:,} bytes; thresholds {size['thresholds']:,}, real"
             f" {size['real']:,}, the most in {names}"
         )
+
+
+def _tell_size_of_model(made: Exported, path: Path) -> None:
+    """Say how large an ONNX model is, which has no bits."""
+    size = made.packed.size()
+    own = size["binary"] + size["thresholds"] + size["real"]
+    click.echo(
+        f"{path}: {path.stat().st_size:,} bytes, one for each binary weight; packed, weights are"
+        f" {own:,} bytes, in float32 {size['float32']:,}"
+    )

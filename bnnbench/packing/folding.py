@@ -69,14 +69,14 @@ def _chain(draft: Draft, sign: Any, kinds: dict[str, str]) -> _Chain | None:
     """The chain that ends with a sign, None where there is none or others need its results."""
     taken = Counter(name for node in draft.nodes.values() for name in node.inputs)
     before: list[Any] = []
-    after, pool, here = before, None, sign.inputs[0]
+    after: list[Any] = []
+    pool, here = None, sign.inputs[0]
     while here != ops.INPUT and taken[here] == 1:
         node = draft.nodes[here]
         if isinstance(node, ops.BinaryDense | ops.BinaryConv):
-            binary = kinds[node.inputs[0]] == BITS
-            return _Chain(node, before if pool else [], pool, after) if binary else None
+            return _Chain(node, before, pool, after) if kinds[node.inputs[0]] == BITS else None
         if isinstance(node, ops.MaxPool) and pool is None:
-            pool, before = node, []
+            pool = node
         elif node.op in EACH:
             (before if pool else after).insert(0, node)
         else:

@@ -13,8 +13,8 @@ import torch
 from torch import fx
 from torch.nn import functional as F  # noqa: N812 -- as everybody calls it
 
-from bnnbench.errors import UsageError
 from bnnbench.packed import nodes as ops
+from bnnbench.packing.modules import refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,14 +31,10 @@ def _varies(given: Any) -> bool:
     return isinstance(given, fx.Node) and bool(given.meta["varies"])
 
 
-def _refused(node: fx.Node, why: str) -> UsageError:
-    return UsageError(f"not every layer can be packed: {node.name!r} {why}")
-
-
 def _sides(node: fx.Node) -> tuple[fx.Node, Any]:
     """The side of a sum or product that depends on the inputs, and the other."""
     if len(node.args) != 2 or node.kwargs:
-        raise _refused(node, "has more than two sides")
+        raise refused(node.name, "has more than two sides")
     first, second = node.args
     varying, other = (first, second) if _varies(first) else (second, first)
     return varying, other  # type: ignore[return-value]
@@ -51,7 +47,7 @@ def _of_channels(node: fx.Node, x: fx.Node, constant: Any) -> Tensor:
     shape = x.meta["value"].shape
     full = found.reshape((1,) * (len(shape) - found.ndim) + found.shape)
     if full.ndim != len(shape) or any(s != 1 for d, s in enumerate(full.shape) if d != 1):
-        raise _refused(node, f"has a constant of shape {tuple(found.shape)}, not one a channel")
+        raise refused(node.name, f"has a constant of shape {tuple(found.shape)}, not one a channel")
     return full.flatten().expand(shape[1]).clone()
 
 
@@ -59,7 +55,7 @@ def _add(draft: Draft, node: fx.Node, names: Names) -> str:
     x, other = _sides(node)
     if _varies(other):
         if x.meta["value"].shape != other.meta["value"].shape:
-            raise _refused(node, "adds results of two shapes")
+            raise refused(node.name, "adds results of two shapes")
         return draft.add(ops.Add, node.name, [names[x], names[other]])
     b = _of_channels(node, x, other)
     return draft.add(ops.Bias, node.name, [names[x]], channels=len(b), bias=b)
@@ -68,7 +64,7 @@ def _add(draft: Draft, node: fx.Node, names: Names) -> str:
 def _subtract(draft: Draft, node: fx.Node, names: Names) -> str:
     x, other = node.args
     if not _varies(x) or _varies(other) or not isinstance(x, fx.Node):
-        raise _refused(node, "subtracts what depends on the inputs")
+        raise refused(node.name, "subtracts what depends on the inputs")
     b = -_of_channels(node, x, other)
     return draft.add(ops.Bias, node.name, [names[x]], channels=len(b), bias=b)
 
@@ -76,7 +72,7 @@ def _subtract(draft: Draft, node: fx.Node, names: Names) -> str:
 def _multiply(draft: Draft, node: fx.Node, names: Names) -> str:
     x, other = _sides(node)
     if _varies(other):
-        raise _refused(node, "multiplies two results that depend on the inputs")
+        raise refused(node.name, "multiplies two results that depend on the inputs")
     s = _of_channels(node, x, other)
     return draft.add(ops.Scale, node.name, [names[x]], channels=len(s), scale=s)
 
@@ -85,7 +81,7 @@ def _concat(draft: Draft, node: fx.Node, names: Names) -> str:
     parts: Any = node.args[0]
     dim = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
     if dim != 1 or not all(_varies(part) for part in parts):
-        raise _refused(node, "puts together more than the channels of results")
+        raise refused(node.name, "puts together more than the channels of results")
     return draft.add(ops.Concat, node.name, [names[part] for part in parts])
 
 
@@ -95,7 +91,7 @@ def _pad(draft: Draft, node: fx.Node, names: Names) -> str:
     given |= zip(("pad", "mode", "value"), node.args[1:], strict=False)
     pad = [*given["pad"], *[0] * (6 - len(given["pad"]))]
     if given.get("mode", "constant") != "constant" or min(pad) < 0 or len(pad) > 6:
-        raise _refused(node, "pads otherwise than with a constant around channels and image")
+        raise refused(node.name, "pads otherwise than with a constant around channels and image")
     value = float(given.get("value") or 0.0)
     return draft.add(
         ops.Pad, node.name, [names[x]], image=tuple(pad[:4]), channels=tuple(pad[4:]), value=value
@@ -107,7 +103,7 @@ def _getitem(draft: Draft, node: fx.Node, names: Names) -> str:
     index: Any = node.args[1]
     steps = _steps(index) if isinstance(index, tuple) else None
     if steps is None or x.meta["value"].ndim != 4:
-        raise _refused(node, "takes a part of a result that is not every so many pixels")
+        raise refused(node.name, "takes a part of a result that is not every so many pixels")
     return draft.add(ops.Subsample, node.name, [names[x]], stride=steps)
 
 
@@ -125,7 +121,7 @@ def _flatten(draft: Draft, node: fx.Node, names: Names) -> str:
     x: Any = node.args[0]
     before, after = x.meta["value"], node.meta["value"]
     if after.shape != before.flatten(1).shape:
-        raise _refused(node, f"makes {tuple(after.shape[1:])} of {tuple(before.shape[1:])}")
+        raise refused(node.name, f"makes {tuple(after.shape[1:])} of {tuple(before.shape[1:])}")
     return draft.add(ops.Flatten, node.name, [names[x]])
 
 

@@ -6,6 +6,7 @@ may do something else. What has none is refused by name.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from bnnbench.errors import UsageError
 from bnnbench.packed import nodes as ops
 from bnnbench.packing.functions import FUNCTIONS, METHODS
-from bnnbench.packing.modules import MODULES
+from bnnbench.packing.modules import MODULES, refused
 from bnnbench.packing.tracing import output_of, traced
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import fx, nn
 
-KNOWN = "docs/packed-format.md lists the layers that can be"
+LONGEST = 180  #: letters of a module's name that are kept
 
 
 class Draft:
@@ -38,14 +39,15 @@ class Draft:
         self.layers: dict[str, str] = {}
 
     def add(self, kind: Any, name: str, inputs: Sequence[str], **given: Any) -> str:
-        """Add a node and return its name, which is made another if it is taken.
+        """Add a node and return its name, which is made another if it is taken or has odd letters.
 
         Arrays and tensors among what is given become its parts, all else its fields; a part that is
         None is none.
         """
-        free, number = name, 2
+        plain = re.sub(r"[^A-Za-z0-9_.]", "_", name)[:LONGEST]
+        free, number = plain, 2
         while free in self.nodes or free == ops.INPUT:
-            free, number = f"{name}_{number}", number + 1
+            free, number = f"{plain}_{number}", number + 1
         parts = {k: v for k, v in given.items() if isinstance(v, np.ndarray | torch.Tensor)}
         fields = {k: v for k, v in given.items() if k not in parts and v is not None}
         self.nodes[free] = kind(name=free, inputs=tuple(inputs), **fields)
@@ -72,6 +74,8 @@ def lowered(network: nn.Module, shape: tuple[int, ...]) -> Draft:
     Raises:
         UsageError: something in it cannot be packed; the message names it.
     """
+    if len(shape) > 3:
+        raise UsageError(f"inputs of {shape} cannot be packed; those of 1 to 3 dimensions can")
     graph = traced(network, shape)
     draft, names = Draft(), dict[Any, str]()
     for node in graph.nodes:
@@ -91,15 +95,15 @@ def _lower(draft: Draft, network: nn.Module, node: fx.Node, names: Mapping[fx.No
     if node.op == "call_module":
         module = network.get_submodule(str(node.target))
         rule: Any = MODULES.get(type(module))
-        label = f"{node.target!r} is a {type(module).__name__}"
+        label = (str(node.target), f"is a {type(module).__name__}")
         given: Any = (str(node.target), module, [names[n] for n in node.all_input_nodes])
     else:
         table: Mapping[Any, Any] = FUNCTIONS if node.op == "call_function" else METHODS
         rule = table.get(node.target)
-        label = f"{node.name!r} calls {getattr(node.target, '__name__', node.target)}"
+        label = (node.name, f"calls {getattr(node.target, '__name__', node.target)}")
         given = (node, names)
     if rule is None:
-        raise UsageError(f"not every layer can be packed: {label}; {KNOWN}")
+        raise refused(*label)
     made: str = rule(draft, *given)
     return made
 

@@ -23,14 +23,17 @@ if TYPE_CHECKING:
     Rule = Callable[["Draft", str, Any, list[str]], str]
 
 
+KNOWN = "docs/packed-format.md lists those that can be"
+
+
 def pair(value: Any) -> tuple[int, int]:
     """Return a size of torch's as (rows, columns)."""
     return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
 
 
 def refused(name: str, why: str) -> UsageError:
-    """Return the error of a layer that cannot be packed."""
-    return UsageError(f"not every layer can be packed: {name!r} {why}")
+    """Return the error of a layer, or of another step, that cannot be packed."""
+    return UsageError(f"not every layer can be packed: {name!r} {why}; {KNOWN}")
 
 
 def _passed(draft: Draft, name: str, module: nn.Module, inputs: list[str]) -> str:

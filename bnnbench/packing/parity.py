@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 ROUNDING = 1e-4  #: of the largest of an example's outputs
 STRAY = 0.01  #: the share of examples in which a sign may turn by rounding
 LOOKED_AT = 256  #: examples whose integers are compared
+WAY_OUT = "nothing was written, docs/packed-format.md says what may lead to this"
 
 
 class ParityError(BnnbenchError):
@@ -81,12 +82,12 @@ class Compared:
         if self.differing:
             raise ParityError(
                 f"a packed network must predict what the trained one does, but {told}"
-                f" {self.differing} predictions differ; nothing was written"
+                f" {self.differing} predictions differ; {WAY_OUT}"
             )
         if self.strays > STRAY * self.examples:
             raise ParityError(
                 f"outputs must be equal within rounding, but {told} those of {self.strays} differ"
-                f" by more than {ROUNDING:g} of the largest; nothing was written"
+                f" by more than {ROUNDING:g} of the largest; {WAY_OUT}"
             )
 
 
@@ -125,16 +126,16 @@ def integers(
     steps = {step.name: step for step in plan.steps()}
     count = total = 0
     for name, made in layers.items():
-        node = nodes[made]
-        if name not in seen or packed.results[node.inputs[0]].kind != BITS:
+        node = nodes.get(made)
+        if node is None or name not in seen or packed.results[node.inputs[0]].kind != BITS:
             continue
         module: Any = trained.get_submodule(name)
         x, y = seen[name]
         got = real(steps[made].run(bits(_without_border(node, module, x))))
         if not _are(got, module, y):
             raise ParityError(
-                f"the integers of a binary layer must be equal, those of {name!r} are not; nothing"
-                " was written"
+                f"the integers of a binary layer must be equal, those of {name!r} are not;"
+                f" {WAY_OUT}"
             )
         count, total = count + 1, total + got.numel()
     return count, total

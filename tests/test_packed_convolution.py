@@ -237,6 +237,8 @@ IMAGES = pack(signs(1, 5, 5, 6))
         lambda: Geometry((3, 3), stride=(0, 1)),
         lambda: Geometry((3, 3), padding=(-1, 0)),
         lambda: Geometry((3, 3), groups=0),
+        lambda: Geometry((3, 3), padding=(2**31, 1)),
+        lambda: Pooling((2, 2), (2, 2), dilation=(2**40, 1)),
         lambda: Pooling((2, 2), (2, 2), (2, 0)),
         lambda: Pooling((2, 2), (0, 2)),
         lambda: BinaryConvolution(GOOD, 70, PLAIN),

@@ -196,10 +196,9 @@ class BinaryConvolution(_Convolution):
             raise DataError(f"images are (n, height, width, words), got shape {images.shape}")
         check_shape(images, self.channels)
         key = (*images.shape[1:3], id(thresholds))
-        known = self._limits.get(key)
-        if known is None or known[0] is not thresholds:
-            self._limits[key] = known = (thresholds, self._made(images.shape[1:3], thresholds))
-        return known[1]
+        if key not in self._limits:  # the thresholds are kept, so that no others get their id
+            self._limits[key] = thresholds, self._made(images.shape[1:3], thresholds)
+        return self._limits[key][1]
 
     def _made(self, size: tuple[int, ...], thresholds: Thresholds | None) -> Limits:
         beyond = [_beyond(self.geometry, size[axis], axis) for axis in (0, 1)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from bnnbench.workers import Audience
 
 LOCAL = "local"  #: the address of a Ray that is started for this command, on this machine
+FOUND = "auto"  #: the address of the Ray that this machine is part of
 MOST_STARTS = 20  #: of a task until it is given up; a run that ends its workers fails before
 GIVEN_UP = f"one was lost {MOST_STARTS} times; what it said is above"
 
@@ -166,6 +168,7 @@ def joined(address: str) -> Any:
     Raises:
         UsageError: there is none.
     """
+    check_address(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
@@ -179,6 +182,25 @@ def joined(address: str) -> Any:
         said = " ".join(str(error).split()) or type(error).__name__
         raise UsageError(f"there must be a Ray cluster at {address!r}, got: {said}") from None
     return ray
+
+
+def check_address(address: str) -> None:
+    """Refuse an address at which nobody listens: Ray itself waits there for minutes.
+
+    Raises:
+        UsageError: in one line.
+    """
+    if address in (LOCAL, FOUND):
+        return
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdigit()) or "/" in host:
+        raise UsageError(f"a Ray cluster has the address HOST:PORT, or auto, got {address!r}")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise UsageError(
+            f"there must be a Ray cluster at {address!r}, got: {error}; 'ray status' finds it"
+        ) from None
 
 
 def _ear() -> Any:

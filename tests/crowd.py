@@ -73,7 +73,7 @@ class Hand:
                         break
                     finally:
                         self.leases.give_back(claim)
-                time.sleep(random.uniform(0.05, 0.2))
+                time.sleep(random.uniform(0.2, 0.8))  # all of them waiting are the load
 
     def _trial(self, number: int) -> None:
         with self.leases.claimed(f"cell {self.cell.optuna_name}"):

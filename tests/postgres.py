@@ -49,7 +49,7 @@ class Server:
 
     def start(self) -> None:
         where = f"-c listen_addresses='' -c unix_socket_directories={self.folder}"
-        quick = "-c fsync=off -c max_connections=60"  # the machine does not die, the server does
+        quick = "-c fsync=off -c max_connections=120"  # the machine does not die, the server does
         log = str(self.folder / "log")
         self._control("start", "--log", log, "--options", f"{where} {quick}")
 

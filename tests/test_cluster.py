@@ -6,13 +6,15 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from bnnbench.cli import main
-from bnnbench.cluster import Share
+from bnnbench.cluster import Share, check_address
+from bnnbench.errors import UsageError
 from bnnbench.store import Store
 
 from .postgres import ENCODED, PASSWORD, postgres
@@ -153,6 +155,25 @@ def test_without_ray(study, capsys, monkeypatch):
     assert 2 == main(["study", "run", "s", "--engine", "ray"])
 
     assert "pip install 'bnnbench[ray]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("127.0.0.1:1", "there must be a Ray cluster at '127.0.0.1:1', got: .*refused"),
+        ("127.0.0.1:99999", "there must be a Ray cluster"),
+        ("head", "HOST:PORT, or auto, got 'head'"),
+        ("head:", "HOST:PORT, or auto"),
+        ("ray://head:10001", "HOST:PORT, or auto"),
+    ],
+)
+def test_where_no_cluster_is(address, said):
+    """It is said at once, not after Ray's minutes."""
+    begun = time.monotonic()
+    with pytest.raises(UsageError, match=said):
+        check_address(address)
+
+    assert time.monotonic() - begun < 15
 
 
 @pytest.mark.parametrize(

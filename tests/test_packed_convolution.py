@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bnnbench.errors import DataError
-from bnnbench.packed import product
+from bnnbench.packed import convolution, product, sums
 from bnnbench.packed.bits import pack, pack_images
 from bnnbench.packed.convolution import (
     BinaryConvolution,
@@ -110,6 +110,15 @@ def test_many_runs_of_patches(monkeypatch):
     monkeypatch.setattr("bnnbench.packed.convolution.TOGETHER", 1)
     geometry = Geometry((3, 3), padding=(1, 1))
     assert_equal_sums(signs(3, 3, 6, 7), signs(4, 3, 3, 3, seed=1), geometry, 0)
+
+
+def test_threads_change_no_sum(monkeypatch):
+    """Places are shared out without a gap or an overlap."""
+    monkeypatch.setattr(product, "WORTH", 0)
+    for module in (product, convolution, sums):
+        monkeypatch.setattr(module, "follow_torch_threads", lambda: 2)
+    geometry = Geometry((3, 3), padding=(1, 1))
+    assert_equal_sums(signs(3, 3, 6, 7), signs(40, 3, 3, 3, seed=1), geometry, 0)
 
 
 @given(
@@ -228,6 +237,8 @@ IMAGES = pack(signs(1, 5, 5, 6))
         lambda: Geometry((3, 3), stride=(0, 1)),
         lambda: Geometry((3, 3), padding=(-1, 0)),
         lambda: Geometry((3, 3), groups=0),
+        lambda: Geometry((3, 3), padding=(2**31, 1)),
+        lambda: Pooling((2, 2), (2, 2), dilation=(2**40, 1)),
         lambda: Pooling((2, 2), (2, 2), (2, 0)),
         lambda: Pooling((2, 2), (0, 2)),
         lambda: BinaryConvolution(GOOD, 70, PLAIN),

@@ -11,6 +11,7 @@ import threading
 import time
 import tomllib
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from bnnbench import outages, schema
 from bnnbench.cli import main
 from bnnbench.errors import StoreError
 from bnnbench.experiments import Workbench
+from bnnbench.holding import MOST_ON_SQLITE, shared, workers
 from bnnbench.measurements import Measurement
 from bnnbench.plugins import load_plugins
 from bnnbench.runs import Part, Run
@@ -105,6 +107,17 @@ def test_life_of_a_study(url, tmp_path, monkeypatch, capsys):
 
 
 TEXTS = (".html", ".json", ".csv", ".md", ".toml")
+
+
+def test_more_workers_than_sqlite_has(store):
+    """A study has any number of them."""
+    store.create_study("s", study(), "cmd", "0")
+    with ExitStack() as working:
+        for _ in range(MOST_ON_SQLITE + 1):
+            working.enter_context(shared(store, "s"))
+        working.enter_context(shared(store, "s", places=100))
+
+        assert MOST_ON_SQLITE + 2 == len(workers(store, "s"))
 
 
 def test_it_gives_what_sqlite_gives(store, tmp_path):

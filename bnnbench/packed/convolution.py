@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnnbench.errors import DataError
-from bnnbench.packed import patches, sums
+from bnnbench.packed import patches, product, sums
 from bnnbench.packed.bits import Words, check, check_shape, joined, pack, unpack, words
 from bnnbench.packed.dense import check_channels
 from bnnbench.packed.patches import Geometry
@@ -83,9 +83,14 @@ class _Convolution:
         height, width = images.shape[1:3]
         return self.geometry.places(height, 0), self.geometry.places(width, 1)
 
+    def threads(self, count: int) -> int:
+        """Return how many threads are worth their while for so many places."""
+        worth = count * self.filters * self.length > product.WORTH
+        return follow_torch_threads() if worth else 1
+
     def runs(self, count: int, width: int) -> Iterator[tuple[int, int]]:
         """Yield the first place and the number of places of each run; ``width`` is in bytes."""
-        most = max(64, follow_torch_threads() * TOGETHER // width // 16 * 16)
+        most = max(64, self.threads(count) * TOGETHER // width // 16 * 16)
         for start in range(0, count, most):
             yield start, min(most, count - start)
 
@@ -179,7 +184,7 @@ class BinaryConvolution(_Convolution):
             yield 0, np.ascontiguousarray(images).reshape(count, width)
             return
         images = np.ascontiguousarray(images)
-        gather = patches.of_signs(parallel=follow_torch_threads() > 1)
+        gather = patches.of_signs(parallel=self.threads(count) > 1)
         for start, many in self.runs(count, 8 * width):
             rows = np.zeros((many, width), np.uint64)
             first = group * self.deep
@@ -191,10 +196,9 @@ class BinaryConvolution(_Convolution):
             raise DataError(f"images are (n, height, width, words), got shape {images.shape}")
         check_shape(images, self.channels)
         key = (*images.shape[1:3], id(thresholds))
-        known = self._limits.get(key)
-        if known is None or known[0] is not thresholds:
-            self._limits[key] = known = (thresholds, self._made(images.shape[1:3], thresholds))
-        return known[1]
+        if key not in self._limits:  # the thresholds are kept, so that no others get their id
+            self._limits[key] = thresholds, self._made(images.shape[1:3], thresholds)
+        return self._limits[key][1]
 
     def _made(self, size: tuple[int, ...], thresholds: Thresholds | None) -> Limits:
         beyond = [_beyond(self.geometry, size[axis], axis) for axis in (0, 1)]
@@ -252,7 +256,7 @@ class RealConvolution(_Convolution):
         count = len(images) * places[0] * places[1]
         found = np.empty((count, self.filters), np.float32)
         part = self.filters // self.geometry.groups
-        gather = patches.of_numbers(parallel=follow_torch_threads() > 1)
+        gather = patches.of_numbers(parallel=self.threads(count) > 1)
         for group, weight in enumerate(self.rows):
             first, chosen = group * self.deep, slice(group * part, (group + 1) * part)
             for start, many in self.runs(count, 4 * self.length):

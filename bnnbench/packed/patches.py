@@ -20,6 +20,8 @@ from bnnbench.packed.vectors import U64, inner
 
 Pair = tuple[int, int]
 
+LARGEST = 2**12  #: a size, stride, padding or dilation; more would only fill the memory
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -34,10 +36,12 @@ class Geometry:
     def __post_init__(self) -> None:
         pairs = (self.kernel, self.stride, self.padding, self.dilation)
         low = min(*self.kernel, *self.stride, *self.dilation, self.groups)
-        if any(len(pair) != 2 for pair in pairs) or low < 1 or min(self.padding) < 0:
+        wide = max(max(pair) for pair in pairs) > LARGEST
+        if any(len(pair) != 2 for pair in pairs) or low < 1 or min(self.padding) < 0 or wide:
             raise DataError(
                 "a filter has two sizes, strides and dilations of 1 or more, groups of 1 or more"
-                f" and no negative padding, got {self}; look at the layer that it was taken from"
+                f" and no negative padding, none beyond {LARGEST}, got {self}; look at the layer"
+                " that it was taken from"
             )
 
     def places(self, size: int, axis: int) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 
 from bnnbench.errors import DataError
 from bnnbench.packed.bits import Words
+from bnnbench.packed.patches import LARGEST
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,12 @@ class Pooling:
     ceil: bool = False
 
     def __post_init__(self) -> None:
-        least = min(*self.kernel, *self.stride, *self.dilation)
+        sizes = (*self.kernel, *self.stride, *self.dilation)
         wide = any(2 * p > k or p < 0 for p, k in zip(self.padding, self.kernel, strict=True))
-        if least < 1 or wide:
+        if min(sizes) < 1 or max(sizes) > LARGEST or wide:
             raise DataError(
-                "a window has a size, stride and dilation of 1 or more and at most half of it as"
-                f" padding, got {self}; look at the layer that it was taken from"
+                f"a window has a size, stride and dilation of 1 to {LARGEST} and at most half its"
+                f" size as padding, got {self}; look at the layer that it was taken from"
             )
 
     def places(self, size: int, axis: int) -> int:

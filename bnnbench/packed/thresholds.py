@@ -15,6 +15,7 @@ that fall, as long as ``falls`` is taken into account after the pooling that pre
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -69,9 +70,13 @@ class Thresholds:
 
     def turned(self, words: Words) -> Words:
         """Change, in place, the signs of channels that fall, in words (..., words(channels))."""
-        if self.falls.any():
-            words ^= pack(self.falls)
+        if self._falling is not None:
+            words ^= self._falling
         return words
+
+    @functools.cached_property
+    def _falling(self) -> Words | None:
+        return pack(self.falls) if self.falls.any() else None
 
 
 def turning(

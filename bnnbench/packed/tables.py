@@ -17,8 +17,9 @@ Both are exact as long as H and L stay below 256: ten steps of 48 signs (:data:`
 signs, 16 outputs and two rows that is 17 instructions, 2.8 for 256 products, and 9 that take the
 weights' bytes apart, for all rows together.
 
-Weights lie as (blocks, steps, 3, 2, 16): the lower table is for the first three bytes of a step,
-the upper one for the other three. They take no more room than in words, but for the rim.
+Weights lie as (blocks, 2, steps, 96): of 16 outputs and a step three vectors, the first three bytes
+of each output in their lower half and the other three in the upper one. They take no more room
+than in words, but for the rim.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ a millisecond or more.
 
     packing       the signs of real activations into words, against the fp32 product that follows
     fp32          torch's default;      onednn   torch allowed to take oneDNN's fp32 products
-    bf16          both sides in bf16;   int8     the faster of torch._int_mm and quantized linear
+    bf16          both sides in bf16;   int8     the faster of torch._int_mm and quantized linear;
+                  not for convolutions: bf16 takes seconds where the processor does not have it
 
 Goals are the ratios of a prototype on a processor with AVX-512's vector popcount; see
 docs/packed.md for what AVX2 can reach. :func:`network` times a whole packed network beside its
@@ -149,7 +150,6 @@ def convolution_steps(channels: int, filters: int, side: int, batch: int) -> dic
         "packed signs": lambda: layer.signs(words, thresholds),
         "fp32": allowed("default", lambda: functional.conv2d(x, w, padding=1)),
         "onednn": allowed("onednn", lambda: functional.conv2d(last, kernel, padding=1)),
-        "bf16": lambda: functional.conv2d(x.bfloat16(), w.bfloat16(), padding=1),
     }
 
 

@@ -74,10 +74,32 @@ def of_signs(*, parallel: bool) -> Any:
     @numba.njit(nogil=True, error_model="numpy", parallel=parallel)
     def gather(images, numbers, places, start, first, channels, rows):
         """The channels from ``first`` on; ``start`` is the place of the first row."""
+        whole = channels % 64 == 0
         for r in prange(rows.shape[0]):
-            _row_of_signs(images, numbers, places, start + r, first, channels, rows[r])
+            if whole:
+                _row_of_words(
+                    images, numbers, places, start + r, first // 64, channels // 64, rows, r
+                )
+            else:
+                _row_of_signs(images, numbers, places, start + r, first, channels, rows[r])
 
     return gather
+
+
+@inner
+def _row_of_words(images, numbers, places, place, first, words, rows, r):
+    """Copy whole words, where the channels of a filter fill theirs."""
+    kh, kw, sh, sw, ph, pw, dh, dw = numbers
+    n, rest = divmod(place, places[0] * places[1])
+    top, left = rest // places[1] * sh - ph, rest % places[1] * sw - pw
+    for i in range(kh):
+        y = top + i * dh
+        if y >= 0 and y < images.shape[1]:
+            for j in range(kw):
+                x, at = left + j * dw, (i * kw + j) * words
+                if x >= 0 and x < images.shape[2]:
+                    for w in range(words):
+                        rows[r, at + w] = images[n, y, x, first + w]
 
 
 @inner
@@ -98,11 +120,7 @@ def _row_of_signs(images, numbers, places, place, first, channels, row):
 
 @inner
 def _copy(source, begin, target, start, count):
-    """Copy bits to where all are 0; ``begin`` and ``start`` are multiples of ``count``."""
-    if not count & 63:
-        for i in range(count >> 6):
-            target[(start >> 6) + i] = source[(begin >> 6) + i]
-        return
+    """Copy bits to where all are 0."""
     for done in range(0, count, 64):
         some = min(64, count - done)
         bits = _read(source, begin + done, some)

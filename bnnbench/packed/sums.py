@@ -143,6 +143,10 @@ def many(x, weight, row, begin, end, found):
             _add(weight[i, o], tables, sums, o - begin)
     last = np.empty((LANES, LANES), np.float32)
     for o in range(begin, end, LANES):
+        if row + LANES <= x.shape[0] and o + LANES <= end:
+            place = row * found.shape[1] + o
+            _square(sums, (o - begin) * LANES, LANES, found, place, found.shape[1])
+            continue
         _square(sums, (o - begin) * LANES, LANES, last, 0, LANES)
         for r in range(min(LANES, x.shape[0] - row)):
             for lane in range(min(LANES, end - o)):
@@ -152,14 +156,14 @@ def many(x, weight, row, begin, end, found):
 @inner
 def _turn(x, row, start, side):
     """Put 64 inputs of sixteen rows side by side; what is beyond the last is 0."""
-    if row + LANES <= x.shape[0] and start + WORD <= x.shape[1]:
-        for j in range(0, WORD, LANES):
+    for j in range(0, WORD, LANES):
+        if row + LANES <= x.shape[0] and start + j + LANES <= x.shape[1]:
             _square(x, row * x.shape[1] + start + j, x.shape[1], side, j * LANES, LANES)
-        return
-    side[:] = 0
-    for r in range(min(LANES, x.shape[0] - row)):
-        for j in range(min(WORD, x.shape[1] - start)):
-            side[j, r] = x[row + r, start + j]
+            continue
+        for i in range(start + j, start + j + LANES):
+            for r in range(row, row + LANES):
+                inside = r < x.shape[0] and i < x.shape[1]
+                side[i - start, r - row] = x[r, i] if inside else np.float32(0)
 
 
 @intrinsic

@@ -17,8 +17,9 @@ Both are exact as long as H and L stay below 256: ten steps of 48 signs (:data:`
 signs, 16 outputs and two rows that is 17 instructions, 2.8 for 256 products, and 9 that take the
 weights' bytes apart, for all rows together.
 
-Weights lie as (blocks, steps, 3, 2, 16): the lower table is for the first three bytes of a step,
-the upper one for the other three. They take no more room than in words, but for the rim.
+Weights lie as (blocks, 2, steps, 96): of 16 outputs and a step three vectors, the first three bytes
+of each output in their lower half and the other three in the upper one. They take no more room
+than in words, but for the rim.
 """
 
 from __future__ import annotations
@@ -88,26 +89,19 @@ def arranged(weight: Any) -> Any:
 @functools.cache
 def parts(pairs: int) -> tuple[Any, Any]:
     """Return the passes for ``2 pairs`` rows at a time: spread their signs, count one block."""
-    tile = _tile(pairs)
+    tile, write = _tile(pairs), _writer(pairs)
 
     @inner
     def spread(x, first, begin, end):
         """The tables of rows from ``first`` on, for the steps from ``begin`` to ``end``."""
-        tables = np.empty((end - begin, STEP, pairs, 2, 2), np.uint64)
-        low = np.zeros(STEP * (end - begin), np.uint8)
-        high = np.zeros(STEP * (end - begin), np.uint8)
+        tables = np.empty((end - begin, STEP, pairs, 2, 16), np.uint8)
+        octets = np.zeros((2 * pairs, STEP * (end - begin)), np.uint8)  # 0 beyond the last
+        known = min(octets.shape[1], x.shape[1] - STEP * begin)
+        for r in range(min(2 * pairs, x.shape[0] - first)):
+            for o in range(known):
+                octets[r, o] = x[first + r, STEP * begin + o]
         for p in range(pairs):
-            _pair(x, first + 2 * p, STEP * begin, low, high)
-            o = 0
-            for step in range(end - begin):
-                for side in range(2):
-                    for at in range(0, STEP, 2):
-                        one, two = low[o], high[o]
-                        tables[step, at, p, side, 0] = TABLES[one, 0]
-                        tables[step, at, p, side, 1] = TABLES[one, 1]
-                        tables[step, at + 1, p, side, 0] = TABLES[two, 0]
-                        tables[step, at + 1, p, side, 1] = TABLES[two, 1]
-                        o += 1
+            write(octets, p, end - begin, TABLES, tables)
         return tables
 
     @inner
@@ -123,18 +117,42 @@ def parts(pairs: int) -> tuple[Any, Any]:
     return spread, count
 
 
-@inner
-def _pair(x, row, begin, low, high):
-    """Put half bytes of two rows side by side; what is beyond the last row or byte is 0."""
-    last = min(low.size, x.shape[1] - begin)
-    low[:], high[:] = 0, 0
-    if row < x.shape[0]:
-        for o in range(last):
-            low[o], high[o] = x[row, begin + o] & 15, x[row, begin + o] >> 4
-    if row + 1 < x.shape[0]:
-        for o in range(last):
-            low[o] |= (x[row + 1, begin + o] & 15) << 4
-            high[o] |= x[row + 1, begin + o] & 240
+def _writer(pairs: int) -> Any:
+    @intrinsic
+    def write(typing, octets, pair, number, known, tables):
+        signature = types.void(octets, types.intp, types.intp, known, tables)
+        return signature, functools.partial(_generate_tables, pairs)
+
+    return write
+
+
+def _generate_tables(pairs: int, context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    """Write the tables of a pair of rows, each copied from those of all pairs of half bytes."""
+    bases = [pointer(context, builder, signature.args[i], arguments[i]) for i in (0, 3, 4)]
+    width = builder.mul(arguments[2], ir.Constant(I64, STEP))
+    first = builder.mul(scaled(builder, arguments[1], 2), width)
+    pitch = 32 * pairs  # from one half byte's tables to those of the next
+    start = scaled(builder, arguments[1], 32)
+    with cgutils.for_range(builder, arguments[2]) as step:
+        at = builder.add(first, scaled(builder, step.index, STEP))
+        place = builder.add(start, scaled(builder, step.index, STEP * pitch))
+        for i in range(STEP):
+            one = builder.add(at, ir.Constant(I64, i))
+            a, b = (load(builder, bases[0], o, I8, 1) for o in (one, builder.add(one, width)))
+            side, byte = divmod(i, PARTS)
+            for n, index in enumerate(_paired(builder, a, b)):
+                source = scaled(builder, builder.zext(index, I64), 16)
+                table = load(builder, bases[1], source, vector(I8, 16), 8)
+                offset = ir.Constant(I64, (2 * byte + n) * pitch + 16 * side)
+                store(builder, table, bases[2], builder.add(place, offset), 16)
+    return context.get_dummy_value()
+
+
+def _paired(builder: Any, a: Any, b: Any) -> tuple[Any, Any]:
+    """The lower half bytes of two rows in one byte, and their upper ones."""
+    four, low = ir.Constant(I8, 4), ir.Constant(I8, 15)
+    lower = builder.or_(builder.and_(a, low), builder.shl(b, four))
+    return lower, builder.or_(builder.lshr(a, four), builder.and_(b, ir.Constant(I8, 0xF0)))
 
 
 def _tile(pairs: int) -> Any:

@@ -36,6 +36,7 @@ from .test_tuning import ran
 COUNTING = """
 import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None)
+connection.execute("PRAGMA journal_mode=WAL")
 connection.execute("CREATE TABLE pairs (number INTEGER, filler TEXT)")
 print("begun", flush=True)
 number = 0
@@ -174,9 +175,6 @@ def test_copy_is_of_one_moment_while_others_write(tmp_path, monkeypatch):
     )
     try:
         writer.stdout.readline()
-        connection = sqlite3.connect("busy.db")
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.close()
         time.sleep(0.3)
         monkeypatch.setattr(backup, "PAGES", 10)
         monkeypatch.setattr(backup.Progress, "__call__", lambda *_: time.sleep(0.001))

@@ -124,7 +124,15 @@ def node(**values):
     return lambda description, tensors: description["nodes"].append(values)
 
 
+def narrow(description, tensors):
+    """A threshold for fewer channels than there are, its tensors of its size."""
+    changed(t2__channels=8)(description, tensors)
+    for name in ("t2.least", "t2.falls"):
+        tensors[name] = tensors[name][:8]
+
+
 DAMAGES = {
+    "fewer channels": (narrow, "'t2', a threshold, cannot take .9,. .it is made for 8 channels."),
     "unknown operation": (
         changed(s1__op="exec"),
         "Input tag 'exec' found using 'op' does not match",

@@ -10,12 +10,15 @@ import pytest
 import torch
 
 from bnnbench.errors import UsageError
+from bnnbench.packed.description import Description
+from bnnbench.packed.network import PackedNetwork
 from bnnbench.packing.export import export
 from bnnbench.packing.onnx import as_onnx, check_extra, runner
 from bnnbench.packing.parity import ParityError
 from bnnbench.runs import Part
 
 from .packing import batch, trained
+from .test_packed_file import pictures
 
 onnx = pytest.importorskip("onnx", reason="the extra 'onnx' is not installed")
 pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")
@@ -46,6 +49,17 @@ def test_network(name, given, side, method, tmp_path):
     onnx.checker.check_model(str(path), full_check=True)
     want = network(data.test.inputs)
     torch.testing.assert_close(runner(path)(data.test.inputs), want, rtol=1e-4, atol=1e-4)
+
+
+def test_thresholds_that_fall(tmp_path):
+    """A threshold with channels of both directions gives the signs that the packed network has."""
+    told, tensors = pictures()
+    description = Description.model_validate_json(json.dumps(told))
+    run = as_onnx(tmp_path / "m.onnx", description, tensors)
+    inputs = torch.randn(60, 1, 5, 5, generator=torch.Generator().manual_seed(0))
+    outputs = PackedNetwork(description, tensors)(inputs)
+    assert len(outputs.unique()) > 3
+    assert torch.equal(run(inputs), outputs)
 
 
 def test_any_batch(tmp_path):

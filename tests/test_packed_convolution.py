@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -164,7 +165,6 @@ POOLINGS = [
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_maxima_of_signs(pooling):
     """An "or" of words is the maximum of each channel, in windows as torch has them."""
-    torch = pytest.importorskip("torch")
     x = signs(2, 7, 8, 70)
     x[:, ::2, ::3] = -1
 

@@ -118,7 +118,7 @@ class Seen:
 
     def __init__(self, browser, path, **options):
         self.context = browser.new_context(offline=True, accept_downloads=True, **options)
-        self.context.set_default_timeout(10_000)
+        self.context.set_default_timeout(60_000)
         self.page = self.context.new_page()
         self.requests, self.complaints, self.address = [], [], path.as_uri()
         self.context.route(lambda url: not url.startswith("file:"), lambda route: route.abort())

@@ -365,6 +365,19 @@ def test_failed_runs_end_the_command_with_6(run, monkeypatch):
     assert "ZeroDivisionError" in run("study", "show", "s", "--failed")[1]
 
 
+def test_own_plugins_are_listed_before_the_bundled_ones(run, tmp_path):
+    """What a user looks for stands at the top."""
+    (tmp_path / "zebra.py").write_text(
+        "import torch\nfrom bnnbench import hookimpl\n\n\n@hookimpl\n"
+        "def register_losses(register):\n    register('zebra', torch.nn.CrossEntropyLoss)\n"
+    )
+
+    code, out, _ = run("--plugin", "zebra.py", "plugins", "list")
+
+    assert code == 0
+    assert out.index("zebra") < out.index("bundled")
+
+
 @pytest.mark.parametrize("option", ["--plugin", "-p"])
 def test_an_option_of_the_top_after_the_command(run, option):
     """The line says where it stands."""

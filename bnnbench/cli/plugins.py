@@ -31,9 +31,9 @@ def group() -> None:
 @group.command("list")
 @click.pass_obj
 def list_(settings: Settings) -> None:
-    """List every plugin that was found, what it offers, or why it is not in use."""
+    """List every plugin that was found, yours first: what it offers, or why it is not in use."""
     from bnnbench.cli.tables import console, table
-    from bnnbench.plugins import load_commands
+    from bnnbench.plugins import BUNDLED, load_commands
 
     made = table("plugin", "status", title="")
     made.columns[1].no_wrap = True
@@ -41,7 +41,8 @@ def list_(settings: Settings) -> None:
     made.add_column("checks", overflow="fold")
     made.add_column("offers, or why not", overflow="fold")
     plugins = settings.plugins()
-    for plugin in [*plugins.plugins, *load_commands(settings.blocked)[1]]:
+    found = [*plugins.plugins, *load_commands(settings.blocked)[1]]
+    for plugin in sorted(found, key=lambda plugin: plugin.distribution == BUNDLED):
         offers = "; ".join(f"{k}: {', '.join(names)}" for k, names in plugin.components.items())
         made.add_row(
             plugin.name,

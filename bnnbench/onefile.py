@@ -54,8 +54,8 @@ class PluginFile:
         except OSError as error:
             raise UsageError(
                 f"a plugin file must be a Python file that can be read, {self.path} cannot"
-                f" ({error.strerror}); say where it is with --plugin, or with [plugins] files in"
-                " the study file"
+                f" ({error.strerror}); say where it is with --plugin .../{self.path.name}, or with"
+                " [plugins] files in the study file"
             ) from None
 
     @property

@@ -103,7 +103,10 @@ def test_name_of_a_component_belongs_to_the_first(entry_point):
 
     plugins = Plugins([entry_point("aa", GOOD), entry_point("bb", other)])
 
-    assert "the loss name 'zero' is taken by plugin 'aa'" == plugins.plugins[1].reason
+    assert (
+        "the loss name 'zero' is taken by plugin 'aa'; take another, such as 'my-zero'"
+        == plugins.plugins[1].reason
+    )
     assert [] == plugins.names("probes")
 
 

@@ -111,6 +111,11 @@ class Deployment(Timed):
         return self.float32 / sum(self.bytes.values())
 
     @property
+    def is_metered(self) -> bool:
+        """Whether the energy of some batch could be read."""
+        return any(timing.joules is not None for timing in self.timings)
+
+    @property
     def fewer(self) -> float:
         """How many times fewer operations there are where 64 products of one bit count as one."""
         left = sum(count / WORD if bits == ONE_BIT else count for bits, count in self.macs.items())

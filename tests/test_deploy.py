@@ -12,6 +12,7 @@ from torch import nn
 
 from bnnbench.cli import main
 from bnnbench.deployments import BATCHES, WAYS, Deployment, Refusal, Timing, kept
+from bnnbench.energy import Meter
 from bnnbench.layers import BinaryActivation, BinaryConv2d, BinaryLinear, binary_layers
 from bnnbench.packed.values import real
 from bnnbench.packing import largest, layers, timing
@@ -258,6 +259,7 @@ def test_every_method_is_packed_or_refused(done, capsys):
     assert {1} == {entries[run].number for run in runs.values()}
     assert isinstance(found["real"], Refusal)
     assert "real is judged by 'real'" in out
+    assert ("energy: not measured" in out) == (Meter().read() is None)
     for name in ("ste", "stochastic"):
         each = found[name]
         assert isinstance(each, Deployment)

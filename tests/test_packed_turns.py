@@ -9,15 +9,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 from torch.nn import functional
 
 from bnnbench.binarization import sign
 from bnnbench.errors import DataError
+from bnnbench.layers import BinaryActivation, BinaryConv2d, BinaryLinear
 from bnnbench.packed import vectors
 from bnnbench.packed.bits import unpack
 from bnnbench.packed.turns import real_turning
+from bnnbench_plugins.binarizers import SignHardTanh
 
 from .test_packed_thresholds import drawn
+from .test_packing import binarized, norm, packed
 
 INF, NAN = math.inf, math.nan
 ODD = [0.0, -0.0, 1e-45, -1e-45, 1e-38, -1e-38, 3.4e38, -3.4e38, INF, -INF, NAN, 1.0, -1.0]
@@ -33,7 +37,7 @@ def next_door(turns):
     """Of each channel the number at which it turns, and 40 on either side."""
     at = (turns.direction * turns.least).astype(np.float32)
     up, down = [at], [at]
-    for _ in range(40):
+    for _ in range(40):  # beyond infinity is infinity
         up.append(np.nextafter(up[-1], np.float32(INF)))
         down.append(np.nextafter(down[-1], np.float32(-INF)))
     return np.stack([*down[::-1], *up])
@@ -43,7 +47,7 @@ def assert_signs_of_torch(function, channels, seed=0, count=3000):
     """The comparison is the sign of the function, in every channel."""
     turns = real_turning(function, channels)
     some = np.repeat(any_numbers(count, seed)[:, None], channels, axis=1)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(all="ignore"):
         x = np.concatenate([some, next_door(turns)])
     expected = sign(function(torch.from_numpy(x))).numpy()
     assert (unpack(turns(x), channels) == expected).all()
@@ -127,7 +131,7 @@ def test_images_turn_where_rows_do():
     """What torch makes of a number is the same in an image of either memory order."""
     norm = drawn(33, 5)
     turns = real_turning(lambda x: functional.batch_norm(x, *norm), 33)
-    near = next_door(turns)[:35].reshape(5, 7, 33)[None]
+    near = next_door(turns)[23:58].reshape(5, 7, 33)[None]
 
     for order in (torch.contiguous_format, torch.channels_last):
         x = torch.from_numpy(near).permute(0, 3, 1, 2).contiguous(memory_format=order)
@@ -151,3 +155,90 @@ def test_a_variance_of_0_is_refused():
     norm = (torch.zeros(1), torch.zeros(1), torch.ones(1), torch.zeros(1))
     with pytest.raises(DataError, match="NaN of some"):
         real_turning(lambda x: functional.batch_norm(x, *norm, eps=0.0), 1)
+
+
+# in a network
+
+
+def layers(kind, generator, *between):
+    """A binary layer of real inputs, what is between it and a sign, and a layer of bits."""
+    if kind == "dense":
+        return [
+            BinaryLinear(9, 70), norm(nn.BatchNorm1d, 70, generator), *between,
+            BinaryActivation(SignHardTanh()), BinaryLinear(70, 4, bias=False),
+        ]  # fmt: skip
+    return [
+        BinaryConv2d(1, 70, 3, padding=1), norm(nn.BatchNorm2d, 70, generator), *between,
+        BinaryActivation(SignHardTanh()), nn.Flatten(), BinaryLinear(630, 4, bias=False),
+    ]  # fmt: skip
+
+
+def both(kind, *between, size=1.0):
+    """A network as it is computed, fused and node by node, and its inputs."""
+    generator = torch.Generator().manual_seed(1)
+    torch.manual_seed(0)
+    network = binarized(nn.Sequential(*layers(kind, generator, *between)), -size, size)
+    shape = (9,) if kind == "dense" else (1, 3, 3)
+    made = (packed(network, shape, 4, fused=fused) for fused in (True, False))
+    return *made, network, 3 * torch.randn(50, *shape, generator=generator)
+
+
+@pytest.mark.parametrize("kind", ["dense", "convolution"])
+@pytest.mark.parametrize("size", [1.0, 0.3])
+@pytest.mark.parametrize("between", [[], [nn.Hardtanh(), nn.PReLU()]], ids=["norm", "more"])
+def test_a_layer_and_its_sign_are_one_step(kind, size, between):
+    """Bit for bit what the nodes give one by one, with gammas of both signs and 0, and a bias."""
+    fused, plain, network, x = both(kind, *between, size=size)
+
+    names = [step.name for step in fused.steps]
+    assert [node.op for node in fused.description.nodes if node.name == names[0]] == ["sign"]
+    assert torch.equal(fused(x), plain(x))
+    assert (fused(x) == network(x)).all(1).float().mean() > 0.9  # but for torch's rounding of sums
+
+
+def slopes(value):
+    made = nn.PReLU(70)
+    made.weight.data.fill_(value)
+    return made
+
+
+def test_what_falls_and_rises_is_not_fused():
+    """A slope below 0 turns what a normalization gives the other way round."""
+    fused, plain, _, x = both("dense", slopes(-0.5))
+
+    assert [step.name for step in fused.steps] == [step.name for step in plain.steps]
+    assert torch.equal(fused(x), plain(x))
+
+
+def test_what_is_not_a_number_is_not_fused():
+    """Then the sign is that of what torch makes of it."""
+    diverged = nn.BatchNorm1d(70)
+    diverged.running_mean[3] = INF
+    fused, plain, _, x = both("dense", diverged)
+
+    assert len(fused.steps) == len(plain.steps)
+    assert torch.equal(fused(x), plain(x))
+
+
+class Twice(nn.Module):
+    """A layer whose normalized sums are needed twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm = BinaryLinear(9, 6), nn.BatchNorm1d(6)
+        self.act, self.last = BinaryActivation(SignHardTanh()), nn.Linear(6, 4)
+        self.beside = nn.Linear(6, 4)
+
+    def forward(self, x):
+        y = self.norm(self.first(x))
+        return self.last(self.act(y)) + self.beside(y)
+
+
+def test_sums_that_others_need_are_not_fused():
+    """They are there for both."""
+    network = binarized(Twice())
+    x = torch.randn(20, 9)
+    fused, plain = (packed(network, (9,), 4, fused=fused) for fused in (True, False))
+
+    assert len(fused.steps) == len(plain.steps)
+    assert torch.equal(fused(x), plain(x))

@@ -64,10 +64,14 @@ def command(
     chosen = _chosen(store, study, tasks, methods)
     plugins = settings.plugins(store.study(study))
     workbench = Workbench(plugins, "cpu", None, checkpoints_of(store, checkpoints))
+    unread = False
     for found in chosen:
         kept = _deployed(workbench, store, found, rounds, threads)
         deployments.keep(store, found.entry.run_id, kept)
         click.echo(f"{found.name}: {_said(kept)}")
+        unread |= isinstance(kept, deployments.Deployment) and not kept.is_metered
+    if unread:
+        click.echo("energy: not measured, the counters of this machine cannot be read")
     click.echo(f"report: bnnbench report {study}{again(storage)}")
 
 

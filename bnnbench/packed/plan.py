@@ -173,13 +173,13 @@ class Plan:
         return lambda x: conv(_channels_last(real(x)))
 
     def _to_sign(self, node: Any) -> tuple[list[Any], Any]:
-        """The nodes between a layer and a sign that alone need its sums, and the sign; or None."""
+        """The nodes between a layer and a sign that alone need its sums, and the sign or None."""
         nodes: list[Any] = []
-        after = self.only.get(node.name)
-        while self.fused and after is not None and after.op in EACH:
+        after = self.only.get(node.name) if self.fused else None
+        while after is not None and after.op in EACH:
             nodes.append(after)
             after = self.only.get(after.name)
-        return nodes, after if self.fused and after is not None and after.op == "sign" else None
+        return nodes, after if after is not None and after.op == "sign" else None
 
     def _turns(self, node: Any, nodes: list[Any]) -> Turns | None:
         """Where the sign turns, None where it may do so more than once."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     Function = Callable[[Tensor], Tensor]
 
-INFINITE = 0x7F800000  #: the place of infinity among the float32 from 0 on; next comes NaN
+INFINITE = 0x7F800000  #: the place of infinity among the float32 from 0 on
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,10 @@ def _least(function: Function, direction: NDArray[np.float32]) -> NDArray[np.flo
 
 
 def _number(place: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The float32 of a place: 0 is 0.0, the places after it the next numbers, those before less."""
+    """The float32 of a place: 0 is 0.0, 1 the next larger one; beyond both infinities is NaN."""
     size = np.abs(place).astype(np.uint32).view(np.float32)
-    return np.where(place < 0, -size, size)
+    signed = np.where(place < 0, -size, size)
+    return np.where(np.abs(place) > INFINITE, np.float32(np.nan), signed)
 
 
 def _answers(function: Function, x: NDArray[np.float32]) -> NDArray[np.float32]:

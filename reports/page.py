@@ -28,6 +28,7 @@ from bnnbench_reports import comparisons, data, deployed, records, tables
 from bnnbench_reports.figures.compared import compared
 from bnnbench_reports.readings import noted_tasks
 from bnnbench_reports.repeat import commands, files_of, limits, protocol, requirements, seeds
+from bnnbench_reports.sections import sections
 from bnnbench_reports.thinning import first_said
 from bnnbench_reports.verdict import verdict
 
@@ -75,9 +76,13 @@ def build(results: Results, figures: Iterable[tuple[str, Draw]]) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     page = environment.from_string(_read("page.html"))
+    told = facts(results)
+    there = sections(told, known, cards)
     return page.render(
-        facts(results),
+        told,
         cards=from_curves(cards, known),
+        sections=there,
+        shown={section.id for section in there},
         **choices(known),
         known=known,
         data=safe(data.as_text(known)),

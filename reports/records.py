@@ -111,12 +111,13 @@ def environments(results: Results) -> list[tuple[str, Table]]:
     runs = Counter(entry.environment for entry in results.entries)
     return [
         (
-            f"{runs[key]} runs",
+            f"{runs[key]} run{'s' if runs[key] > 1 else ''}",
             Table(("", ""), [(name, text(value)) for name, value in spec.items()]),
         )
         for key, spec in sorted(
             results.environments.items(), key=lambda item: (-runs[item[0]], item[0])
         )
+        if spec
     ]
 
 

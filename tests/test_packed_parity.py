@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from bnnbench.errors import BnnbenchError
+from bnnbench.errors import BnnbenchError, UsageError
 from bnnbench.interfaces import Dataset, Split
 from bnnbench.packed import load
 from bnnbench.packed.file import read, write
 from bnnbench.packed.network import PackedNetwork
+from bnnbench.packing.again import check
 from bnnbench.packing.export import as_safetensors, export, placed
 from bnnbench.packing.integers import integers
 from bnnbench.packing.modules import Layer
 from bnnbench.packing.parity import ParityError
+from bnnbench.plugins import load_plugins
 from bnnbench.runs import Part
 from tests.packing import Bench, batch, images, run_of, train, trained
 
@@ -30,12 +32,17 @@ METHODS = [
     ("bop", {}),
     ("bop2", {}),
     ("xnor", {"lr": 1e-2}),
-    ("two-step", {}),
+    ("two-step", {"lr": 1e-2, "decay": "step"}),
     ("bmd", {"lr": 1e-1}),
     ("bnew", {}),
     ("proxquant", {}),
-    ("frozen-random", {}),
+    ("frozen-random", {"lr": 1e-1, "lr_end": 1e-2}),
 ]
+REFUSED = {  #: the methods that train with more than two values a filter, and what these are
+    "real": "real weights",
+    "relaxed": "real weights",
+    "ternary": "2 bits",
+}
 NETWORKS = [
     ("mlp", {"depth": 1, "width": 30, "activation": "sign", "dropout": 0.1, "last": "real"}, 8),
     ("mlp", {"depth": 2, "width": 33, "activation": "relu"}, 8),
@@ -69,18 +76,45 @@ def named(cases):
     return [f"{name}-{'-'.join(str(v) for v in given.values())}" for name, given, *_ in cases]
 
 
+def test_every_method_is_packed_or_refused():
+    """The bundled methods are those that are packed below, and those that are refused: all."""
+    plugins = load_plugins()
+    found = [plugins.component("methods", name) for name in plugins.names("methods")]
+    bundled = [c.name for c in found if c.plugin.distribution == "bnnbench"]
+    packed = {method for method, _ in METHODS}
+    assert sorted(bundled) == sorted([*packed, *REFUSED])
+
+
+@pytest.mark.parametrize("method", REFUSED)
+def test_methods_that_are_refused(method):
+    """Before anything is trained, with the layer and what its weights are."""
+    bench = Bench(images(8))
+    told = f"judged by '{method}' and trains with more than two values a filter, as in 'dense1' "
+    with pytest.raises(UsageError, match=f"{told}.{REFUSED[method]}.; export a run of a binary"):
+        check(bench, run_of(bench, method))
+
+
+def mlp(method, width=48):
+    """A network that the method learns in: where binary weights never move, the last are real."""
+    last = "real" if method == "frozen-random" else "binary"
+    return Part("mlp", {"depth": 2, "width": width, "activation": "sign", "last": last})
+
+
 @pytest.mark.parametrize(("method", "given"), METHODS, ids=named(METHODS))
 def test_method(method, given, tmp_path):
     """Of every binary method the packed network predicts what the trained one does: all images.
 
-    What it is compared with has the accuracy that training measured in the binary mode.
+    What it is compared with has the accuracy that training measured in the binary mode, and has
+    learned something: three times what chance has.
     """
-    network, data, accuracy = trained(method, **given)
+    architecture = mlp(method)
+    network, data, accuracy = trained(method, architecture, epochs=8, **given)
     made = export(network, data, tmp_path / "m.safetensors")
     assert made.compared.accuracy == pytest.approx(accuracy["binary"], abs=0)
+    assert accuracy["binary"] > 30
     assert (made.compared.examples, made.compared.differing) == (150, 0)
-    assert made.integers == (2, 150 * (48 + 10), 0)
-    assert accuracy["binary"] > 15 or method in ("frozen-random", "two-step", "binaryconnect")
+    outputs = [48, 10] if architecture.hyperparameters["last"] == "binary" else [48]
+    assert made.integers == (len(outputs), 150 * sum(outputs), 0)
     packed = load(tmp_path / "m.safetensors")
     assert torch.equal(packed(data.test.inputs).argmax(1), network(data.test.inputs).argmax(1))
 

@@ -205,7 +205,7 @@ def other_bits(rows: Sequence[Row]) -> list[str]:
 
 
 def caveats(results: Results) -> list[str]:
-    """Return what limits the sentences before: data that are not the published ones, shared time."""
+    """Return what limits the sentences before: other data, shared time."""
     entries = results.confirmed()
     synthetic = sorted({e.task for e in entries if e.facts.get("synthetic")})
     said = []

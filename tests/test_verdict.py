@@ -61,8 +61,9 @@ def test_of_three_tasks_it_counts(store):
         " (75.75 to 90.25 %) and real on 1 (60.25 %); n = 2 seeds on a task."
     ) == said[0]
     assert (
-        "Among methods judged with binary weights, the first is ste on 2 of 3 tasks (by 1.00 to 4.00"
-        " points, mean paired differences) and bop on 1 (by 2.50 points, mean paired differences)."
+        "Among methods judged with binary weights, the first is ste on 2 of 3 tasks (by 1.00 to"
+        " 4.00 points, mean paired differences) and bop on 1 (by 2.50 points, mean paired"
+        " differences)."
     ) == said[1]
     assert "n = 2 seeds" in said[2]
     assert said[3].startswith("3 of 18 runs shared the machine with others;")
@@ -82,8 +83,8 @@ def test_of_twelve_tasks_it_is_as_short(store):
 
     assert (
         "The best mean test accuracy, each method judged in its own mode, has ste on 5 of 12 tasks"
-        " (60.00 to 64.00 %), bop on 4 (65.00 to 68.00 %), real on 2 (69.00 to 70.00 %) and 1 other;"
-        " n = 1 seed on a task."
+        " (60.00 to 64.00 %), bop on 4 (65.00 to 68.00 %), real on 2 (69.00 to 70.00 %) and 1"
+        " other; n = 1 seed on a task."
     ) == said[0]
     assert (
         "The runs had 0.5 of the published training; the study departs from its source in 2 points,"

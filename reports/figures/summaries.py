@@ -33,8 +33,8 @@ def summary(
 
     ``count`` says of how many things they are, ``unit`` follows a number.
 
-    >>> summary("Test accuracy", [Value("ste", 85.5), Value("real", 90.0)], "n = 2 seeds", " %")
-    'Test accuracy, n = 2 seeds: of 2 values the highest is 90.00 % (real), the lowest 85.50 % (ste).'
+    >>> summary("Loss", [Value("ste", 0.5), Value("real", 0.25)], "n = 2 seeds")
+    'Loss, n = 2 seeds: of 2 values the highest is 0.50 (ste), the lowest 0.25 (real).'
     >>> summary("Test accuracy", [Value("ste", 85.5)], "n = 2 seeds", " %")
     'Test accuracy, n = 2 seeds: 85.50 % (ste).'
     >>> summary("Test accuracy", [Value("ste", float("nan"))], "n = 2 seeds")
@@ -53,7 +53,7 @@ def summary(
     )
 
 
-def named(each: Any, found: Sequence[Any]) -> str:
+def called(each: Any, found: Sequence[Any]) -> str:
     """Return what a thing of a (task, method) is called; the task, where there are several."""
     several = len(tasks_of(found)) > 1
     return f"{each.method} on {each.task}" if several else str(each.method)
@@ -63,7 +63,7 @@ def of_curves(
     what: str, found: Sequence[Bundle], count: str, unit: str = "", form: str = ".2f"
 ) -> str:
     """Return a sentence with the means of the last epoch, and all that the curves go through."""
-    last = [Value(named(each, found), float(each.mean[-1])) for each in found]
+    last = [Value(called(each, found), float(each.mean[-1])) for each in found]
     values = np.concatenate([each.values.ravel() for each in found])
     values = values[np.isfinite(values)]
     epochs = sorted({int(each.epochs[-1]) for each in found})

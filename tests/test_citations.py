@@ -27,9 +27,8 @@ CROSS = Run(
 
 def results(*runs, role=CONFIRM, source=""):
     entries = [SimpleNamespace(run=run, role=role) for run in runs]
-    return SimpleNamespace(
-        entries=entries, name="s", study=SimpleNamespace(source=source, title="")
-    )
+    told = SimpleNamespace(source=source, title="")
+    return SimpleNamespace(entries=entries, name="s", study=told)
 
 
 def test_the_components_of_a_run():
@@ -121,7 +120,9 @@ def test_a_module_is_read_and_not_run(tmp_path, monkeypatch):
 
 def test_a_component_that_is_there_itself():
     """A plugin may register the thing itself; its text is read from it."""
-    assert described(SimpleNamespace(reference=Figure))[0].startswith("A figure of the report")
+    title, source = described(SimpleNamespace(reference=Figure))
+
+    assert ("What a plugin implements, all of it on one screen or two.", "") == (title, source)
 
 
 def test_the_page_has_them(store):

@@ -711,7 +711,7 @@ def exact(differences):
 
 
 def test_the_data_are_a_file(results, tmp_path, monkeypatch):
-    """``--json`` writes the data of the page, the same twice, in no other place than asked."""
+    """``--json`` writes the data of the page and more, the same twice, where it was asked for."""
     monkeypatch.chdir(tmp_path)
     options = ["--storage", str(results._store.engine.url)]
     monkeypatch.setattr(command, "figures", lambda plugins: [])
@@ -724,7 +724,8 @@ def test_the_data_are_a_file(results, tmp_path, monkeypatch):
 
     assert f"{tmp_path / 's.html'}\n{tmp_path / 's.json'}\n" == ran.output
     assert first == (tmp_path / "s.json").read_bytes()
-    assert json.loads(first) == json.loads(inside)
+    assert json.loads(first) == json.loads(first) | json.loads(inside)
+    assert {"verdict", "figures", "runs"} <= set(json.loads(first)) - set(json.loads(inside))
     assert not {"Infinity", "NaN"} & set(first.decode().split())
     same = CliRunner().invoke(command.report, ["s", "--json", "s.html", *options])
     assert "report and data are two files" in str(same.exception)

@@ -47,6 +47,8 @@ def summary(
     high, low = (pick(known, key=lambda each: each.value) for pick in (max, min))
     if len(known) == 1:
         return f"{begin} {high.value:{form}}{unit} ({high.name})."
+    if f"{high.value:{form}}" == f"{low.value:{form}}":
+        return f"{begin} all {len(known):,} values are {high.value:{form}}{unit}."
     return (
         f"{begin} of {len(known):,} values the highest is {high.value:{form}}{unit} ({high.name}),"
         f" the lowest {low.value:{form}}{unit} ({low.name})."

@@ -23,6 +23,7 @@ from bnnbench.together import said
 from bnnbench_reports import comparisons, data, deployed, records, tables
 from bnnbench_reports.cards import Card, cards_of, from_curves, safe
 from bnnbench_reports.citations import citations_table
+from bnnbench_reports.claims import claims_table
 from bnnbench_reports.figures.compared import compared
 from bnnbench_reports.repeat import (
     code,
@@ -157,7 +158,11 @@ def packed(results: Results) -> dict[str, Any]:
     found = deployed.deployed(results)
     return {
         "sizes": tables.noted(deployed.sizes_table(found), results.notes),
+        "operations": tables.noted(deployed.operations_table(found), results.notes),
         "answers": tables.noted(deployed.times_table(found), results.notes),
+        "alone": tables.noted(deployed.layers_table(found), results.notes),
+        "energy": tables.noted(deployed.energy_table(found), results.notes),
+        "claims": claims_table(found),
         "conditions": deployed.conditions(found),
         "ways": WAYS,
         "refusals": deployed.refusals(results),

@@ -22,7 +22,7 @@ from bnnbench.packing.lowering import lowered
 from bnnbench.packing.parity import LOOKED_AT, Compared, compared, integers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
     from torch import Tensor, nn
@@ -38,12 +38,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Exported:
-    """A packed network that was checked, and what was compared."""
+    """A packed network that was checked, and what was compared.
+
+    ``nodes`` are those of its binary layers, by their names in the trained network.
+    """
 
     packed: PackedNetwork
     compared: Compared
     layers: int
     integers: int
+    nodes: Mapping[str, str]
 
 
 def placed(weights: Weights, network: nn.Module) -> nn.Module:
@@ -135,7 +139,7 @@ def export(
         found.check()
         inputs, _ = next(batches_of(data.test))
         layers, count = integers(network, packed, draft.layers, inputs[:LOOKED_AT])
-    return Exported(packed, found, layers, count)
+    return Exported(packed, found, layers, count, draft.layers)
 
 
 @contextmanager

@@ -20,11 +20,8 @@ import torch
 from bnnbench.errors import BnnbenchError
 from bnnbench.evaluation import batches_of
 from bnnbench.metrics import TALLIES
-from bnnbench.packed import nodes as ops
-from bnnbench.packed.plan import Plan
-from bnnbench.packed.shapes import BITS
-from bnnbench.packed.values import bits, real
-from bnnbench.packing.modules import pair
+from bnnbench.packed.values import real
+from bnnbench.packing.layers import Alone, watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -120,18 +117,14 @@ def integers(
     Raises:
         ParityError: an integer differs.
     """
-    seen = _watched(trained, [*layers], inputs)
-    plan = Plan(packed.description, packed.tensors, packed.results, fused=False)
-    nodes = {node.name: node for node in packed.description.nodes}
-    steps = {step.name: step for step in plan.steps()}
+    seen, alone = watched(trained, [*layers], inputs), Alone(packed, layers)
     count = total = 0
-    for name, made in layers.items():
-        node = nodes.get(made)
-        if node is None or name not in seen or packed.results[node.inputs[0]].kind != BITS:
+    for name in alone.nodes:
+        if name not in seen or not alone.takes_bits(name):
             continue
         module: Any = trained.get_submodule(name)
         x, y = seen[name]
-        got = real(steps[made].run(bits(_without_border(node, module, x))))
+        got = real(alone.run(name, alone.given(name, module, x)))
         if not _are(got, module, y):
             raise ParityError(
                 f"the integers of a binary layer must be equal, those of {name!r} are not;"
@@ -139,32 +132,6 @@ def integers(
             )
         count, total = count + 1, total + got.numel()
     return count, total
-
-
-def _watched(
-    network: nn.Module, names: list[str], inputs: Tensor
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """The input and the output of some layers."""
-    seen: dict[str, tuple[Tensor, Tensor]] = {}
-
-    def hook(name: str) -> Any:
-        return lambda _module, given, result: seen.__setitem__(name, (given[0], result))
-
-    handles = [network.get_submodule(n).register_forward_hook(hook(n)) for n in names]
-    try:
-        network(inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return seen
-
-
-def _without_border(node: Any, module: Any, x: Tensor) -> Tensor:
-    """What a layer is given, without the border that the packed layer adds itself."""
-    if not isinstance(node, ops.BinaryConv):
-        return x
-    rows, columns = (p - q for p, q in zip(node.padding, pair(module.padding), strict=True))
-    return x[:, :, rows : x.shape[2] - rows, columns : x.shape[3] - columns]
 
 
 def _are(whole: Tensor, module: Any, y: Tensor) -> bool:

@@ -136,7 +136,7 @@ def first_sentence(text: str) -> str:
     >>> first_sentence("Bop, the binary optimizer\n(2019).\n\n    w <- -w")
     'Bop, the binary optimizer (2019).'
     """
-    return " ".join(text.strip().partition("\n\n")[0].split())
+    return _line(text.strip().partition("\n\n")[0])
 
 
 def source_of(text: str) -> str:
@@ -146,4 +146,8 @@ def source_of(text: str) -> str:
     'an article, section 2'
     """
     found = SOURCE.search(text)
-    return " ".join(found[1].replace("``", "").split()) if found else ""
+    return _line(found[1]) if found else ""
+
+
+def _line(text: str) -> str:
+    return " ".join(text.replace("``", "").split())

@@ -135,7 +135,7 @@ def few_figures():
 def report(results, tmp_path_factory):
     """The path of the report."""
     path = tmp_path_factory.mktemp("report") / "s.html"
-    path.write_text(page.build(results, few_figures()), encoding="utf-8")
+    path.write_text(page.build(results, few_figures(), load_plugins()), encoding="utf-8")
     return path
 
 
@@ -523,17 +523,22 @@ def test_every_figure_has_its_numbers_as_a_table(seen):
 
 
 BEYOND = """width => Array.from(document.querySelectorAll("body *"))
-  .filter(each => each.checkVisibility() && !each.closest(".scroll *, svg *"))
+  .filter(each => each.checkVisibility() && !each.closest(".scroll *, svg *, #js-plotly-tester"))
   .filter(each => { const box = each.getBoundingClientRect();
     return box.width && (box.right > width + 0.5 || box.left < -0.5); })
   .map(each => `${each.localName}#${each.id}.${each.className}`)"""
+
+
+OVER = """() => Array.from(document.querySelectorAll("td, th"))
+  .filter(each => each.scrollWidth > each.clientWidth + 1).map(each => each.innerText)"""
 
 
 @pytest.mark.parametrize("width", [1440, 400])
 def test_nothing_sticks_out_sideways(chromium, report, width):
     """At the width of a screen and of a telephone, with every table open and every figure drawn.
 
-    Tables scroll in their own boxes, figures are as wide as their cards, the page does not scroll.
+    Tables scroll in their own boxes, figures are as wide as their cards, the page does not scroll;
+    no text reaches into the next cell.
     """
     seen = Seen(chromium, report, viewport={"width": width, "height": 800}).open()
     seen.page.evaluate("() => document.querySelectorAll('details').forEach(d => d.open = true)")
@@ -544,6 +549,7 @@ def test_nothing_sticks_out_sideways(chromium, report, width):
 
     assert width == seen.page.evaluate("() => document.documentElement.scrollWidth")
     assert [] == seen.page.evaluate(BEYOND, width)
+    assert [] == seen.page.evaluate(OVER)
     drawn = plots.evaluate_all(
         "plots => plots.map(p => [p.querySelector('.main-svg').clientWidth, p.clientWidth])"
     )

@@ -170,6 +170,7 @@ def test_without_one_the_drawing_is_told(results):
         [Scatter(x=[1, 2], y=[0.5, None], name="a &lt; b"), Scatter(x=[1], y=[-3.0], name="c<br>d")]
     )
     lines.update_yaxes(title_text="loss<br>in nats")
+    seed = Scatter(y=[1, 2], hovertemplate="ste, seed 3<br>epoch %{x}: %{y}")
     bars = Drawing(Bar(x=[2, 7], y=["one", "two"], name="bars", orientation="h"))
 
     assert drawn(lines) == (
@@ -178,6 +179,7 @@ def test_without_one_the_drawing_is_told(results):
     assert (
         drawn(bars) == "values, 1 line: of 2 values the highest is 7 (bars), the lowest 2 (bars)."
     )
+    assert "the highest is 2 (ste, seed 3)" in drawn(Drawing(seed))
     assert drawn(Drawing()) == "A figure without numbers."
     card = make_card("o", lambda results: Figure("Title", "It is explained.", bars), results)
     assert card.summary == drawn(bars)

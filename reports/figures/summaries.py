@@ -109,7 +109,9 @@ def points(drawing: Drawing) -> list[dict[str, Any]]:
 
 
 def _name(trace: Any) -> str:
-    return _plain(trace.name or trace.legendgroup or trace.type)
+    """A trace's name, or what its hover text begins with."""
+    hover = re.split(r"<br>|: %\{", str(trace.hovertemplate or ""))[0]
+    return _plain(trace.name or ("" if "%{" in hover else hover) or trace.legendgroup or trace.type)
 
 
 def _plain(text: str) -> str:

@@ -46,6 +46,15 @@ class Timing(NamedTuple):
     joules_low: float | None = None
     joules_high: float | None = None
 
+    @property
+    def throughput(self) -> float:
+        """Examples in a second, at the median.
+
+        >>> Timing("packed", 100, 2.5, 2.0, 4.0).throughput
+        40000.0
+        """
+        return 1000 * self.batch / self.median
+
 
 @dataclass(frozen=True)
 class Timed:
@@ -86,7 +95,7 @@ class Deployment(Timed):
     ``bytes`` are those of the packed network by kind ("binary", "thresholds", "real"), ``float32``
     those of the trained one; ``macs`` are its multiplications and additions by the bits of weights
     and inputs ("1/1", "1/32", "32/32"). Of ``examples`` of the test split, ``differing`` have
-    another prediction and ``strays`` an output that differs by more than rounding; ``accuracy`` is
+    another prediction and ``strays`` another sign, of a sum within rounding of 0; ``accuracy`` is
     that of the binary mode, in percent. The ways took turns in ``rounds`` on ``threads`` threads,
     while others used the share ``foreign`` of the machine (None: not known). ``layers`` are the
     largest binary layers by themselves.

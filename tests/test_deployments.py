@@ -77,6 +77,13 @@ def test_numbers_by_hand():
     assert DEPLOYED.speedup("bf16", 100) is None
 
 
+def test_throughput_by_hand():
+    """0.5 ms for each image are 2,000 images a second; 4 ms for 100 of them are 25,000."""
+    assert DEPLOYED.timing("packed", 1).throughput == 2_000
+    assert DEPLOYED.timing("packed", 100).throughput == 25_000
+    assert DEPLOYED.timing("fp32", 1).throughput == 500
+
+
 def test_tables_by_hand(kept):
     """Sizes in KiB, milliseconds, and ratios of medians."""
     found = deployed.deployed(Results(kept, "s"))

@@ -140,7 +140,7 @@ def test_threads_change_no_bit(name, monkeypatch):
     list(alone.go(3))
     monkeypatch.setattr("bnnbench.threads.follow_torch_threads", lambda: 2)
     together = Moved(OnePass, name)
-    assert together.update.parallel
+    assert together.update.run.keywords["parallel"]
     list(together.go(3))
 
     for layer, latent in alone.latents.tensors.items():
@@ -155,7 +155,7 @@ import torch
 from tests.test_updates import Moved, OnePass
 torch.set_num_threads({threads})
 moved = Moved(OnePass, "bc-adam")
-assert moved.update.parallel == ({threads} > 1)
+assert moved.update.run.keywords["parallel"] == ({threads} > 1)
 list(moved.go(2))
 print(torch.get_num_threads())
 """

@@ -101,7 +101,7 @@ def compared(
         want = trained(inputs)
         found.add(packed(inputs), want)
         tally.add(want, targets)
-    found.accuracy = tally.metrics()["accuracy"]
+    found.accuracy = tally.metrics()["accuracy"].item()
     return found
 
 

@@ -49,13 +49,13 @@ PAIRS = {
 every_pair = pytest.mark.parametrize("name", PAIRS)
 
 
-def network(dtype=torch.float32, memory_format=torch.contiguous_format):
+def network(dtype=torch.float32, memory_format=torch.contiguous_format, device="cpu"):
     """A convolution and a dense layer with more weights than a block, and no multiple of it."""
     torch.manual_seed(7)
     model = nn.Sequential(
         BinaryConv2d(3, 5, 3), BinaryLinear(kernels.BLOCK + 37, 3), BinaryLinear(1, 1)
     )
-    return model.to(dtype).to(memory_format=memory_format)
+    return model.to(device, dtype).to(memory_format=memory_format)
 
 
 class Moved:

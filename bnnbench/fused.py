@@ -80,7 +80,8 @@ class Pass:
             if self.works:
                 raise
             self.quick = None  # without a compiler: nothing has been moved yet
-            reason = str(error).strip().partition("\n")[0]
+            cause = getattr(error, "inner_exception", error)  # torch's own says which backend
+            reason = str(cause).strip().partition("\n")[0]
             warnings.warn(f"weights are moved uncompiled: {reason}", RuntimeWarning, stacklevel=2)
             return self.plain(*tensors)
         self.works = True

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from bnnbench.environment import cores
 from bnnbench.errors import BnnbenchError
+from bnnbench.holding import MOST_ON_SQLITE
 from bnnbench.pace import GAIN, gain
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ def advice(runner: StudyRunner, needs: Sequence[Need]) -> str:
     runs = sum(need.runs for need in needs)
     if runner.workbench.device != "cpu":
         return _for_gpus(runs)
-    count = min(cores(), runs)
+    most = MOST_ON_SQLITE if runner.store.url.get_backend_name() == "sqlite" else runs
+    count = min(cores(), runs, most)
     if count < 2:
         return ""
     missing = {need.task for need in needs if need.runs}

@@ -100,8 +100,8 @@ def measured(threads: int, count: int) -> dict[str, Any]:
     model = task.network()
     pace = pace_of(model, (task.batch, *task.shape), threads, threads)
     pace.set()
-    layers = binary_layers(model).values()
-    sizes = [(layer.get_parameter("weight").shape[1], len(layer.get_parameter("weight"))) for layer in layers]
+    weights = [layer.get_parameter("weight") for layer in binary_layers(model).values()]
+    sizes = [(weight.shape[1], weight.shape[0]) for weight in weights]
     products, memory = product_ceiling(count), memory_ceiling(count)
     found = [
         {**part._asdict(), "ms": round(milliseconds(part, products, memory), 2)}
@@ -121,10 +121,12 @@ def measured(threads: int, count: int) -> dict[str, Any]:
 
 def lines(told: dict[str, Any]) -> str:
     """The parts in a table, between the machine and the step."""
-    head = ", ".join(f"{k} {told[k]}" for k in ("processor", "torch", "threads", "products", "load"))
+    facts = ("processor", "torch", "threads", "products", "load")
+    head = ", ".join(f"{fact} {told[fact]}" for fact in facts)
     rows = [
-        f"{p['name']:20} {p['operations'] / 1e9:6.3f} Gflop {p['bytes'] / 1e6:7.1f} MB {p['ms']:7.2f} ms"
-        for p in told["parts"]
+        f"{part['name']:20} {part['operations'] / 1e9:6.3f} Gflop"
+        f" {part['bytes'] / 1e6:7.1f} MB {part['ms']:7.2f} ms"
+        for part in told["parts"]
     ]
     return "\n".join([
         head,

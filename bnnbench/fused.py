@@ -94,9 +94,7 @@ def compiled(rules: tuple[Rule, Rule, Rule, bool], counts: tuple[int, ...]) -> P
     return Pass(passing(rules, counts))
 
 
-def passing(
-    rules: tuple[Rule, Rule, Rule, bool], counts: tuple[int, ...]
-) -> Callable[..., Tensor]:
+def passing(rules: tuple[Rule, Rule, Rule, bool], counts: tuple[int, ...]) -> Callable[..., Tensor]:
     """Return the pass as operations of torch.
 
     Args:

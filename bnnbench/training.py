@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from bnnbench.interfaces import Dataset, Examples, InferenceMode, Loss, Probe
     from bnnbench.methods import Method
+    from bnnbench.parallel import Parallel
     from bnnbench.updates import Way
 
 
@@ -127,6 +128,7 @@ class Training:
         ]
         self.epoch = 0  # so many are finished
         self.stretch: Stretch | None = None
+        self.parallel: Parallel | None = None  # where other processes train the same network
         self.warm = False
 
     def __iter__(self) -> Iterator[list[Measurement]]:
@@ -134,7 +136,7 @@ class Training:
         if not self.epoch:
             yield self._outside(received(self._probed(0)))
         while self.epoch < self.settings.epochs:
-            stretch = self.stretch = self._entered(self._phase(self.epoch))
+            stretch = self._entered(self._phase(self.epoch))
             with self.random.in_force():
                 measured = self._epoch(stretch)
             self.epoch += 1
@@ -143,6 +145,14 @@ class Training:
                 self.selected.offer(self, measured, at)
             yield self._outside([_placed(m, **at) for m in measured])
         yield self._outside(self._judged())
+
+    def follow(self) -> None:
+        """Train to the end beside the process that measures, and measure nothing."""
+        while self.epoch < self.settings.epochs:
+            stretch = self._entered(self._phase(self.epoch))
+            with self.random.in_force():
+                self._trained(stretch)
+            self.epoch += 1
 
     def state(self) -> dict[str, Any]:
         """Return all that the rest of the training depends on, as nested plain values and tensors.
@@ -220,7 +230,7 @@ class Training:
             return self.stretch
         before = self.stretch
         self.latents.flips.watch()
-        stretch = self.stretch_of(number)
+        stretch = self.stretch = self.stretch_of(number)
         with self.random.in_force():
             self.latents.become(stretch.phase.start)
         if stretch.phase.continues and before is not None:
@@ -248,6 +258,8 @@ class Training:
         with self.clock.within(buckets.TRAIN):
             mean_loss = self._steps(stretch)
         self.clock.enter(buckets.OTHER)
+        if self.parallel is not None:
+            self.parallel.agree()
         return mean_loss
 
     def _looked_at(self, stretch: Stretch) -> list[Measurement]:
@@ -303,19 +315,25 @@ class Training:
         Most optimizers want it once in a step, some as often as they like.
         """
         stretch.project()  # 1. w_b <- binarize(w)
-        value = self.loss(self._outputs(inputs), inputs, targets)
+        if self.parallel is not None:
+            return self.parallel.gradient(inputs, targets)
+        value = self.loss_of(self.model, inputs, targets)
         value.backward()  # 2. dL/dw_b
         return value.detach()
 
-    def _outputs(self, inputs: Tensor) -> Tensor:
+    def loss_of(self, network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of a batch, or of a part, by the network or what stands for it."""
+        return self.loss(self._outputs(network, inputs), inputs, targets)
+
+    def _outputs(self, network: nn.Module, inputs: Tensor) -> Tensor:
         """The network's outputs, in the precision and the memory order of the settings."""
         if self.settings.channels_last and inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         if self.settings.precision == "fp32":
-            outputs: Tensor = self.model(inputs)
+            outputs: Tensor = network(inputs)
             return outputs
         with torch.autocast(torch.device(self.settings.device).type, torch.bfloat16):
-            outputs = self.model(inputs)
+            outputs = network(inputs)
         return outputs.float()
 
     def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:

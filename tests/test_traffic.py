@@ -215,7 +215,7 @@ def test_a_probe_that_fails_on_what_diverged():
         probe.broken = broken
         list(epochs)
 
-    with pytest.raises(DivergedError, match="^the training loss of epoch 1 is nan$"):
+    with pytest.raises(DivergedError, match=r"^the training loss of epoch 1 is nan$"):
         run(math.nan, broken=False)
     with pytest.raises(ValueError, match="broken"):
         run(1.0, broken=True)

@@ -28,7 +28,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from benchmarks.step import Task, floor_step, method_step, rounds
+from benchmarks.step import Task, floor_step, method_step
+from benchmarks.turns import rounds
 from bnnbench.environment import processor
 from bnnbench.layers import binary_layers
 from bnnbench.pace import pace_of

@@ -23,9 +23,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -33,6 +31,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.turns import Step, ratio, rounds
 from bnnbench import kernels
 from bnnbench.binarization import sign
 from bnnbench.elementwise import passed
@@ -53,9 +52,6 @@ from bnnbench_plugins.bnew import Bnew, Relaxed
 from bnnbench_plugins.bop import Bop, Latentless
 from bnnbench_plugins.losses import squared_hinge
 from bnnbench_plugins.optimizers import ClippedAdam, ClippedSGD, FusedAdam
-
-Step = Callable[[], object]
-WARMUP = 3
 
 #: binarizer, optimizer, its hyperparameters, binary activations or not, goal against the reference
 METHODS: dict[str, tuple[Binarizer, Any, dict[str, float], bool, float]] = {
@@ -256,27 +252,6 @@ def harness(task: Task, steps: int) -> tuple[Step, Step]:
     return lambda: next(training), by_hand
 
 
-def timed(step: Step) -> float:
-    """Seconds; of one thread the processor's, so that who else is at work is not in them."""
-    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
-    begun = clock()
-    step()
-    return clock() - begun
-
-
-def rounds(steps: dict[str, Step], count: int) -> dict[str, list[float]]:
-    """The seconds of each step in each round."""
-    found: dict[str, list[float]] = {name: [] for name in steps}
-    names = list(steps)
-    for number in range(count + WARMUP):
-        random.shuffle(names)
-        for name in names:
-            spent = timed(steps[name])
-            if number >= WARMUP:
-                found[name].append(spent)
-    return found
-
-
 def comparisons(task: Task) -> Iterator[tuple[str, str, str, float | None]]:
     """What is compared: a name, the two steps, and the goal of their ratio."""
     cheap = BF16_GOAL if task.bf16 else DEFAULT_GOAL
@@ -320,19 +295,6 @@ def without_count(seconds: dict[str, list[float]]) -> list[float]:
     """The seconds of a step whose pass counts no flips, round by round."""
     parts = zip(seconds[COUNTED], seconds["pass"], seconds["uncounted"], strict=True)
     return [step - counted + uncounted for step, counted, uncounted in parts]
-
-
-def ratio(one: list[float], other: list[float], goal: float | None) -> dict[str, Any]:
-    """The median of the ratios within a round, their quartiles, and whether a goal is met."""
-    ratios = sorted(a / b for a, b in zip(one, other, strict=True))
-    median, quarter = statistics.median(ratios), len(ratios) // 4
-    return {
-        "ratio": round(median, 3),
-        "low": round(ratios[quarter], 3),
-        "high": round(ratios[-1 - quarter], 3),
-        "goal": goal,
-        "met": None if goal is None else median <= goal,
-    }
 
 
 def main() -> None:

@@ -64,7 +64,7 @@ class Parallel:
     def gradient(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """The loss of a batch; its gradient is left at the weights, in all processes the same.
 
-        It is added to what is there, as torch does: a sum over all processes that is not summed again.
+        It is added to what is there, which is a sum over all processes already.
         """
         earlier = self._taken()
         with self.parts.of(len(targets)) as mine:
@@ -91,7 +91,7 @@ class Parallel:
         distributed.all_reduce(flat)
         *pieces, total = flat.split([*map(len, lying), 1])
         for (parameter, gradient), piece in zip(found, pieces, strict=True):
-            strided = piece.as_strided(gradient.shape, gradient.stride(), piece.storage_offset())
+            strided = piece.as_strided(gradient.shape, gradient.stride())
             parameter.grad = strided.to(parameter.dtype)
         return total.view(()).to(loss.dtype)
 

@@ -8,6 +8,7 @@ a millisecond or more.
     dense         1024 and 4096 wide, batch 1 and 100, sums as int32 and as packed signs
     real          the same weights with real inputs, by tables of sums
     convolution   BinaryNet's 3x3 layers for CIFAR-10, images in words
+    mlp, vgg      whole networks with binary activations, exported and loaded again
 
     packing       the signs of real activations into words, against the fp32 product that follows
     fp32          torch's default;      onednn   torch allowed to take oneDNN's fp32 products
@@ -15,8 +16,7 @@ a millisecond or more.
                   not for convolutions: bf16 takes seconds where the processor does not have it
 
 Goals are the ratios of a prototype on a processor with AVX-512's vector popcount; see
-docs/packed.md for what AVX2 can reach. :func:`network` times a whole packed network beside its
-torch original. Prints a line each, and JSON with ``--json``.
+docs/packed.md for what AVX2 can reach. Prints a line each, and JSON with ``--json``.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,16 +38,25 @@ from torch.nn import functional
 
 from benchmarks.step import Step, rounds
 from bnnbench.environment import processor
+from bnnbench.interfaces import Dataset, Split
+from bnnbench.layers import binary_layers
 from bnnbench.pace import SETTINGS
 from bnnbench.packed import product
 from bnnbench.packed.bits import pack, pack_images
 from bnnbench.packed.convolution import BinaryConvolution, Geometry, pack_filters
 from bnnbench.packed.dense import BinaryDense, RealDense
 from bnnbench.packed.thresholds import batch_norm
+from bnnbench.packing.export import export
+from bnnbench_plugins.architectures.binarynet import binarynet
+from bnnbench_plugins.architectures.mlp import mlp
 
 WIDTHS, BATCHES = (1024, 4096), (1, 100)
 #: channels in, channels out, side: BinaryNet for CIFAR-10, all 3x3 with padding
 CONVOLUTIONS = ((128, 128, 32), (128, 256, 16), (256, 256, 16), (256, 512, 8), (512, 512, 8))
+NETWORKS = (
+    ("mlp 784-1024-1024-1024-10", mlp, (784,)),
+    ("vgg of BinaryNet", binarynet, (3, 32, 32)),
+)
 TURN = 1e-3  #: seconds that a turn takes at least
 
 #: batch 100, one thread: width to baseline to how many times as fast
@@ -153,18 +164,19 @@ def convolution_steps(channels: int, filters: int, side: int, batch: int) -> dic
     }
 
 
-def network(packed: Callable[[Tensor], Tensor], original: nn.Module, inputs: Tensor) -> Any:
-    """Time a packed network beside the one that it was made of.
-
-    Args:
-        packed: from inputs to outputs.
-        original: the same in torch, with binary weights in fp32.
-        inputs: a batch of them.
-
-    Returns:
-        The steps, for :func:`compared`.
-    """
-    model = original.eval()
+def network_steps(build: Callable[..., nn.Module], shape: tuple[int, ...], batch: int) -> Any:
+    """A whole network of random weights and sign activations, exported and loaded again."""
+    model = build(shape=shape, classes=10, activation="sign").eval().requires_grad_(False)
+    for layer in binary_layers(model).values():
+        layer.weight.copy_(signs(*layer.weight.shape))
+    for module in model.modules():
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            randomized(module)
+    split = Split(torch.randn(4, *shape), torch.randint(10, (4,)))
+    with tempfile.TemporaryDirectory() as folder:
+        data = Dataset(split, split, split, classes=10)
+        packed = export(model, data, Path(folder) / "packed.safetensors").packed
+    inputs = torch.randn(batch, *shape)
 
     def plain() -> None:
         with torch.inference_mode():
@@ -175,6 +187,17 @@ def network(packed: Callable[[Tensor], Tensor], original: nn.Module, inputs: Ten
         "fp32": allowed("default", plain),
         "onednn": allowed("onednn", plain),
     }
+
+
+def randomized(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
+    """Give a batch normalization statistics about as large as sums of signs have."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    norm.running_mean.normal_(0, 5)
+    norm.running_var.uniform_(50, 500)
+    if norm.weight is not None:
+        norm.weight.normal_()
+        norm.bias.normal_()
 
 
 def repeated(step: Step) -> tuple[Step, int]:
@@ -219,7 +242,7 @@ def summary(values: list[float], goal: float | None) -> dict[str, Any]:
 
 
 def all_steps(batches: tuple[int, ...]) -> Iterator[tuple[str, dict[str, Step], dict[str, float]]]:
-    """Every layer: its name, steps and goals."""
+    """Every layer and network: its name, steps and goals."""
     for width in WIDTHS:
         for batch in batches:
             goals = GOALS[width] if batch == 100 and torch.get_num_threads() == 1 else {}
@@ -230,6 +253,10 @@ def all_steps(batches: tuple[int, ...]) -> Iterator[tuple[str, dict[str, Step], 
             few = min(batch, 10)
             name = f"convolution {few}x{channels}x{side}x{side}, {filters} of 3x3"
             yield name, convolution_steps(channels, filters, side, few), {}
+    for name, build, shape in NETWORKS:
+        for batch in batches:
+            few = min(batch, 100 if len(shape) == 1 else 10)
+            yield f"{name} batch {few}", network_steps(build, shape, few), {}
 
 
 def main() -> None:
@@ -237,7 +264,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batches", type=int, nargs="+", default=list(BATCHES))
-    parser.add_argument("--only", default="", help="layers whose name has this text")
+    parser.add_argument("--only", default="", help="those whose name has this text")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

@@ -89,7 +89,8 @@ class Parallel:
         lying = [gradient.as_strided((gradient.numel(),), (1,)) for _, gradient in found]
         flat = torch.cat([*lying, loss.view(1)])
         distributed.all_reduce(flat)
-        *pieces, total = flat.split([*map(len, lying), 1])
+        sums: tuple[Tensor, ...] = flat.split([*map(len, lying), 1])
+        *pieces, total = sums
         for (parameter, gradient), piece in zip(found, pieces, strict=True):
             strided = piece.as_strided(gradient.shape, gradient.stride())
             parameter.grad = strided.to(parameter.dtype)

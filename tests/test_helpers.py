@@ -70,8 +70,9 @@ def processes(monkeypatch):
 def test_a_process_that_is_killed(tmp_path, processes):
     """The run is taken up from its checkpoint by two others, and ends as one process lets it end.
 
-    In fp32: rounding differs, so that losses agree to 1e-4, and accuracies to an example or two.
-    Judged with the signs of its weights the network is another one as soon as one of them turns.
+    In fp32: Adam takes a whole step where a gradient is rounding alone, up in one and down in the
+    other, so that losses agree to 1e-2, and accuracies to some examples of 297. Judged with the
+    signs of its weights the network is another one as soon as one of them turns.
     """
 
     def kill(entry, measured):
@@ -95,7 +96,7 @@ def test_a_process_that_is_killed(tmp_path, processes):
     for (metric, *where), value in wanted.items():
         if "binary" in where:
             continue
-        close = {"accuracy": {"abs": 0.7}, "loss": {"rel": 1e-4}}.get(metric, {"abs": 1e-2})
+        close = {"accuracy": {"abs": 2}, "loss": {"rel": 1e-2}}.get(metric, {"abs": 1e-2})
         assert value == pytest.approx(found[metric, *where], **close), (metric, where)
 
 

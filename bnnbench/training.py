@@ -317,23 +317,23 @@ class Training:
         stretch.project()  # 1. w_b <- binarize(w)
         if self.parallel is not None:
             return self.parallel.gradient(inputs, targets)
-        value = self.loss_of(self.model, inputs, targets)
+        value = self.loss_of(inputs, targets)
         value.backward()  # 2. dL/dw_b
         return value.detach()
 
-    def loss_of(self, network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss of a batch, or of a part, by the network or what stands for it."""
-        return self.loss(self._outputs(network, inputs), inputs, targets)
+    def loss_of(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of a batch, or of a part of it."""
+        return self.loss(self._outputs(inputs), inputs, targets)
 
-    def _outputs(self, network: nn.Module, inputs: Tensor) -> Tensor:
+    def _outputs(self, inputs: Tensor) -> Tensor:
         """The network's outputs, in the precision and the memory order of the settings."""
         if self.settings.channels_last and inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         if self.settings.precision == "fp32":
-            outputs: Tensor = network(inputs)
+            outputs: Tensor = self.model(inputs)
             return outputs
         with torch.autocast(torch.device(self.settings.device).type, torch.bfloat16):
-            outputs = network(inputs)
+            outputs = self.model(inputs)
         return outputs.float()
 
     def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:

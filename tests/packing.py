@@ -17,19 +17,18 @@ MLP = Part("mlp", {"depth": 2, "width": 48, "activation": "sign"})
 
 
 @functools.cache
-def images(side: int, train: int = 400, test: int = 150) -> Dataset:
-    """Some of the digits, each pixel as many times as makes them so large."""
+def images(side: int, classes: int = 10, train: int = 400, test: int = 150) -> Dataset:
+    """Some of the first digits, each pixel as many times as makes them so large."""
     given = digits()
 
     def large(split, count):
-        pixels = (
-            split.inputs[:count].repeat_interleave(side // 8, 2).repeat_interleave(side // 8, 3)
-        )
-        return Split(pixels.contiguous(), split.targets[:count])
+        chosen = (split.targets < classes).nonzero()[:count, 0]
+        pixels = split.inputs[chosen].repeat_interleave(side // 8, 2)
+        pixels = pixels.repeat_interleave(side // 8, 3)
+        return Split(pixels.contiguous(), split.targets[chosen])
 
-    return Dataset(
-        large(given.train, train), large(given.validation, 50), large(given.test, test), 10
-    )
+    parts = large(given.train, train), large(given.validation, 50), large(given.test, test)
+    return Dataset(*parts, classes)
 
 
 class Bench(Workbench):
@@ -63,8 +62,8 @@ def run_of(bench, method="bop", architecture=MLP, epochs=4, seed=1, **hyper) -> 
 
 
 @functools.cache
-def _trained(side, method, architecture, shape, epochs, hyper):
-    bench = Bench(images(side))
+def _trained(data, method, architecture, shape, epochs, hyper):
+    bench = Bench(images(*data))
     run = run_of(bench, method, Part(architecture, dict(shape)), epochs, **dict(hyper))
     return train(bench, run)
 
@@ -77,15 +76,15 @@ def train(bench, run):
     return weights(run, training, "binary"), accuracy
 
 
-def trained(method="bop", architecture=MLP, side=8, epochs=4, **hyper):
+def trained(method="bop", architecture=MLP, side=8, epochs=4, classes=10, **hyper):
     """A trained network in its binary mode, its data, and its test accuracies by mode.
 
     Each is trained once; the network is a new one each time.
     """
     shape = tuple(sorted(architecture.hyperparameters.items()))
     given = (method, architecture.name, shape, epochs, tuple(sorted(hyper.items())))
-    kept, accuracy = _trained(side, *given)
-    data = images(side)
+    kept, accuracy = _trained((side, classes), *given)
+    data = images(side, classes)
     return placed(kept, Bench(data).network(kept.run)), data, accuracy
 
 

@@ -121,11 +121,16 @@ def test_method(method, given, tmp_path):
 
 @pytest.mark.parametrize(("name", "given", "side"), NETWORKS, ids=named(NETWORKS))
 def test_network(name, given, side, tmp_path):
-    """Every architecture's trained network predicts the same once packed, with every scale."""
-    network, data, accuracy = trained("bop", Part(name, given), side, epochs=1)
+    """Every architecture's trained network predicts the same once packed, with every scale.
+
+    It tells zeros from ones, more often than three times in four.
+    """
+    epochs = 12 if name == "vgg16" else 6  # no shortcut goes past its 16 layers of signs
+    network, data, accuracy = trained("bop2", Part(name, given), side, epochs, classes=2)
     made = export(network, data, tmp_path / "m.safetensors")
-    assert made.compared.differing == 0
+    assert (made.compared.examples, made.compared.differing) == (len(data.test), 0)
     assert made.compared.accuracy == accuracy["binary"]
+    assert accuracy["binary"] > 75
 
 
 @pytest.mark.parametrize("name", ["binarynet", "bireal20"])

@@ -38,10 +38,10 @@ WIDE = 2.0**-53  #: the unit of float64
 
 
 class Integers(NamedTuple):
-    """What was found equal: integers, of so many layers; ``left`` are filters without any."""
+    """What was found equal: numbers, of so many layers; ``left`` are filters that have none."""
 
     layers: int = 0
-    count: int = 0
+    numbers: int = 0
     left: int = 0
 
 
@@ -80,7 +80,7 @@ def integers(
                 f" {WAY_OUT}"
             )
         count, left = n[:, fits].numel(), int((~fits).sum())
-        found = Integers(found.layers + 1, found.count + count, found.left + left)
+        found = Integers(found.layers + 1, found.numbers + count, found.left + left)
     return found
 
 
@@ -125,7 +125,7 @@ def _fitting(module: Any, seen: _Seen, n: Tensor, t: Tensor) -> Tensor | None:
     mu = torch.where(is_alone, 0.0, (high + low) / 2)
     bias = torch.zeros_like(mu) if wide.bias is None else wide.bias
     size, count = weight.abs().sum(1) + bias.abs(), weight.shape[1] + 3
-    fits = roundings(count, WIDE) * size < alpha / 2
+    fits: Tensor = roundings(count, WIDE) * size < alpha / 2
     each = (1, -1, *[1] * (n.ndim - 2))
     expected = bias.view(each) + alpha.view(each) * n.double() + mu.view(each) * t.double()
     for y, unit in ((seen.y, UNIT), (wide(seen.x.double()), WIDE)):

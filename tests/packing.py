@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import torch
 
 from bnnbench.experiments import Workbench, weights
 from bnnbench.interfaces import Dataset, Split
+from bnnbench.pace import Pace
 from bnnbench.packing.export import placed
 from bnnbench.plugins import load_plugins
 from bnnbench.runs import Part, Run
@@ -17,8 +19,8 @@ MLP = Part("mlp", {"depth": 2, "width": 48, "activation": "sign"})
 
 
 @functools.cache
-def images(side: int, classes: int = 10, train: int = 400, test: int = 150) -> Dataset:
-    """Some of the first digits, each pixel as many times as makes them so large."""
+def images(side: int, train: int = 400, test: int = 150, classes: int = 10) -> Dataset:
+    """Some of the digits, from 0 on, each pixel as many times as makes them so large."""
     given = digits()
 
     def large(split, count):
@@ -31,6 +33,15 @@ def images(side: int, classes: int = 10, train: int = 400, test: int = 150) -> D
     return Dataset(*parts, classes)
 
 
+def inked(data: Dataset) -> Dataset:
+    """Of each pixel of these images, whether there is ink."""
+    splits = (
+        Split(split.inputs, (split.inputs[:, 0] > 0).long())
+        for split in (data.train, data.validation, data.test)
+    )
+    return Dataset(*splits, classes=2, task="segmentation")
+
+
 class Bench(Workbench):
     """A workbench whose data set is given."""
 
@@ -40,6 +51,11 @@ class Bench(Workbench):
 
     def dataset(self, part):
         return self.data
+
+    def _pace(self, network, batch):
+        pace = Pace()  # what would be faster here takes seconds to find out
+        pace.set()
+        return pace
 
 
 def run_of(bench, method="bop", architecture=MLP, epochs=4, seed=1, **hyper) -> Run:
@@ -61,10 +77,18 @@ def run_of(bench, method="bop", architecture=MLP, epochs=4, seed=1, **hyper) -> 
     )
 
 
+def given_to(architecture, side, train, test, classes):
+    """What a network is trained on: a U-Net has a class for each pixel."""
+    data = images(side, train, test, classes)
+    return inked(data) if architecture == "unet" else data
+
+
 @functools.cache
-def _trained(data, method, architecture, shape, epochs, hyper):
-    bench = Bench(images(*data))
+def _trained(side, method, architecture, shape, epochs, hyper, sizes):
+    bench = Bench(given_to(architecture, side, *sizes))
     run = run_of(bench, method, Part(architecture, dict(shape)), epochs, **dict(hyper))
+    if architecture == "unet":
+        run = replace(run, loss=Part("cross-entropy"))
     return train(bench, run)
 
 
@@ -76,15 +100,19 @@ def train(bench, run):
     return weights(run, training, "binary"), accuracy
 
 
-def trained(method="bop", architecture=MLP, side=8, epochs=4, classes=10, **hyper):
+def trained(
+    method="bop", architecture=MLP, side=8, epochs=4, sizes=(400, 150), classes=10, **hyper
+):
     """A trained network in its binary mode, its data, and its test accuracies by mode.
 
-    Each is trained once; the network is a new one each time.
+    ``sizes`` are the images to train on and to test with, of so many classes. Each is trained once;
+    the network is a new one each time.
     """
+    sizes = (*sizes, classes)
     shape = tuple(sorted(architecture.hyperparameters.items()))
-    given = (method, architecture.name, shape, epochs, tuple(sorted(hyper.items())))
-    kept, accuracy = _trained((side, classes), *given)
-    data = images(side, classes)
+    given = (method, architecture.name, shape, epochs, tuple(sorted(hyper.items())), sizes)
+    kept, accuracy = _trained(side, *given)
+    data = given_to(architecture.name, side, *sizes)
     return placed(kept, Bench(data).network(kept.run)), data, accuracy
 
 

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from bnnbench.errors import BnnbenchError, UsageError
-from bnnbench.interfaces import Dataset, Split
 from bnnbench.packed import load
 from bnnbench.packed.file import read, write
 from bnnbench.packed.network import PackedNetwork
@@ -155,19 +154,11 @@ def test_statistics_that_are_estimated_again(tmp_path):
 
 def test_segmentation(tmp_path):
     """A U-Net that says of each pixel whether there is ink says the same once packed."""
-
-    def inked(split):
-        return Split(split.inputs, (split.inputs[:, 0] > 0).long())
-
-    given = images(8)
-    splits = (inked(getattr(given, name)) for name in ("train", "validation", "test"))
-    bench = Bench(Dataset(*splits, classes=2, task="segmentation"))
     shape = Part("unet", {"width": 4, "depth": 2, "activation": "sign"})
-    run = replace(run_of(bench, "bop", shape, epochs=2), loss=Part("cross-entropy"))
-    kept, accuracy = train(bench, run)
-    made = export(placed(kept, bench.network(run)), bench.data, tmp_path / "m.safetensors")
+    network, data, accuracy = trained("bop", shape, epochs=2)
+    made = export(network, data, tmp_path / "m.safetensors")
     assert made.compared.accuracy == accuracy["binary"] > 70
-    outputs = made.packed(batch(bench.data))
+    outputs = made.packed(batch(data))
     assert outputs.shape == (64, 2, 8, 8)
 
 

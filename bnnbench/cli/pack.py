@@ -236,7 +236,7 @@ def _tell(made: Exported) -> None:
     if whole.layers:
         layers = "a binary layer" if whole.layers == 1 else f"{whole.layers} binary layers"
         left = f" ({whole.left} filters of zeros have none)" if whole.left else ""
-        click.echo(f"checked layer by layer: {whole.numbers:,} integers of {layers}, all equal{left}")
+        click.echo(f"checked layer by layer: {whole.equal:,} integers of {layers}, all equal{left}")
 
 
 def _tell_size(made: Exported, path: Path) -> None:

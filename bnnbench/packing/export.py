@@ -23,7 +23,7 @@ from bnnbench.packing.lowering import lowered
 from bnnbench.packing.parity import compared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
     from torch import nn
@@ -44,11 +44,15 @@ LOOKED_AT = 256  #: examples whose integers are compared
 
 @dataclass(frozen=True)
 class Exported:
-    """A packed network that was checked, and what was compared."""
+    """A packed network that was checked, and what was compared.
+
+    ``nodes`` are those of its binary layers, by their names in the trained network.
+    """
 
     packed: PackedNetwork
     compared: Compared
     integers: Integers
+    nodes: Mapping[str, str]
 
 
 def placed(weights: Weights, network: nn.Module) -> nn.Module:
@@ -147,7 +151,8 @@ def export(
         packed = PackedNetwork(description, tensors)
         inputs, _ = next(batches_of(data.test))
         whole = integers(network, packed, draft.layers, inputs[:LOOKED_AT])
-    return Exported(packed, found, whole)
+    nodes = {name: layer.node for name, layer in draft.layers.items()}
+    return Exported(packed, found, whole, nodes)
 
 
 def _settled(provenance: Provenance, found: Compared, points: float) -> Provenance:

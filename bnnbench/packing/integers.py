@@ -18,11 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from bnnbench.packed import nodes as ops
-from bnnbench.packed.plan import Plan
-from bnnbench.packed.shapes import BITS
-from bnnbench.packed.values import bits, real
-from bnnbench.packing.modules import pair
+from bnnbench.packed.values import real
+from bnnbench.packing.layers import Alone, watched
 from bnnbench.packing.parity import WAY_OUT, ParityError
 from bnnbench.packing.rounding import UNIT, roundings
 
@@ -38,10 +35,10 @@ WIDE = 2.0**-53  #: the unit of float64
 
 
 class Integers(NamedTuple):
-    """What was found equal: numbers, of so many layers; ``left`` are filters that have none."""
+    """What was found equal: integers, of so many layers; ``left`` are filters without any."""
 
     layers: int = 0
-    numbers: int = 0
+    equal: int = 0
     left: int = 0
 
 
@@ -60,62 +57,29 @@ def integers(
     Raises:
         ParityError: an integer differs.
     """
-    seen = _seen(trained, [*layers], inputs)
-    plan = Plan(packed.description, packed.tensors, packed.results, fused=False)
-    nodes = {node.name: node for node in packed.description.nodes}
-    steps = {step.name: step for step in plan.steps()}
+    seen = watched(trained, [*layers], inputs)
+    alone = Alone(packed, {name: layer.node for name, layer in layers.items()})
     found = Integers()
-    for name, layer in layers.items():
-        node = nodes.get(layer.node)
-        if node is None or name not in seen or packed.results[node.inputs[0]].kind != BITS:
+    for name in alone.nodes:
+        if name not in seen or not alone.takes_bits(name):
             continue
+        (given, y), total = seen[name], layers[name].total
         module: Any = trained.get_submodule(name)
-        x = bits(_without_border(node, module, seen[name].x))
-        n = real(steps[layer.node].run(x))
-        t = real(steps[layer.total].run(x)) if layer.total else torch.zeros(())
-        fits = _fitting(module, seen[name], n, t)
+        x = alone.given(name, module, given)
+        n = real(alone.run(name, x))
+        t = real(alone.steps[total].run(x)) if total else torch.zeros(())
+        fits = _fitting(module, given, y, n, t)
         if fits is None:
             raise ParityError(
                 f"the integers of a binary layer must be equal, those of {name!r} are not;"
                 f" {WAY_OUT}"
             )
         count, left = n[:, fits].numel(), int((~fits).sum())
-        found = Integers(found.layers + 1, found.numbers + count, found.left + left)
+        found = Integers(found.layers + 1, found.equal + count, found.left + left)
     return found
 
 
-class _Seen(NamedTuple):
-    """What a layer was given, and what it gave."""
-
-    x: Tensor
-    y: Tensor
-
-
-def _seen(network: nn.Module, names: list[str], inputs: Tensor) -> dict[str, _Seen]:
-    """The inputs and the outputs of some layers."""
-    seen: dict[str, _Seen] = {}
-
-    def hook(name: str) -> Any:
-        return lambda _module, given, result: seen.__setitem__(name, _Seen(given[0], result))
-
-    handles = [network.get_submodule(n).register_forward_hook(hook(n)) for n in names]
-    try:
-        network(inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return seen
-
-
-def _without_border(node: Any, module: Any, x: Tensor) -> Tensor:
-    """What a layer is given, without the border that the packed layer adds itself."""
-    if not isinstance(node, ops.BinaryConv):
-        return x
-    rows, columns = (p - q for p, q in zip(node.padding, pair(module.padding), strict=True))
-    return x[:, :, rows : x.shape[2] - rows, columns : x.shape[3] - columns]
-
-
-def _fitting(module: Any, seen: _Seen, n: Tensor, t: Tensor) -> Tensor | None:
+def _fitting(module: Any, x: Tensor, y: Tensor, n: Tensor, t: Tensor) -> Tensor | None:
     """The filters (filters,) whose integers are those of y, None where one is another."""
     wide = copy.deepcopy(module).double()
     weight = wide.weight.flatten(1)
@@ -128,8 +92,8 @@ def _fitting(module: Any, seen: _Seen, n: Tensor, t: Tensor) -> Tensor | None:
     fits: Tensor = roundings(count, WIDE) * size < alpha / 2
     each = (1, -1, *[1] * (n.ndim - 2))
     expected = bias.view(each) + alpha.view(each) * n.double() + mu.view(each) * t.double()
-    for y, unit in ((seen.y, UNIT), (wide(seen.x.double()), WIDE)):
+    for got, unit in ((y, UNIT), (wide(x.double()), WIDE)):
         off_by = roundings(count, unit) * size.view(each)
-        if not ((y - expected).abs() <= off_by)[:, fits].all():
+        if not ((got - expected).abs() <= off_by)[:, fits].all():
             return None
     return fits

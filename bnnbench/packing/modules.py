@@ -88,31 +88,25 @@ def _norm(
 def _max_pool(draft: Draft, name: str, module: nn.MaxPool2d, inputs: list[str]) -> str:
     if module.return_indices:
         raise refused(name, "returns indices")
-    return draft.add(
-        ops.MaxPool,
-        name,
-        inputs,
-        kernel=pair(module.kernel_size),
-        stride=pair(module.stride),
-        padding=pair(module.padding),
-        dilation=pair(module.dilation),
-        ceil=module.ceil_mode,
-    )
+    return draft.add(ops.MaxPool, name, inputs, dilation=pair(module.dilation), **_window(module))
 
 
 def _avg_pool(draft: Draft, name: str, module: nn.AvgPool2d, inputs: list[str]) -> str:
     if module.divisor_override:
         raise refused(name, "divides by a number of its own")
     return draft.add(
-        ops.AvgPool,
-        name,
-        inputs,
-        kernel=pair(module.kernel_size),
-        stride=pair(module.stride),
-        padding=pair(module.padding),
-        ceil=module.ceil_mode,
-        count_pad=module.count_include_pad,
+        ops.AvgPool, name, inputs, count_pad=module.count_include_pad, **_window(module)
     )
+
+
+def _window(module: nn.MaxPool2d | nn.AvgPool2d) -> dict[str, Any]:
+    """What a pooling looks at."""
+    return {
+        "kernel": pair(module.kernel_size),
+        "stride": pair(module.stride),
+        "padding": pair(module.padding),
+        "ceil": module.ceil_mode,
+    }
 
 
 def _mean(draft: Draft, name: str, module: nn.AdaptiveAvgPool2d, inputs: list[str]) -> str:

@@ -79,7 +79,7 @@ def _configuration(entry: Entry) -> Iterator[tuple[str, Any]]:
 
 
 def _run(entry: Entry) -> dict[str, Any]:
-    known = entry.started_at is not None and entry.finished_at is not None
+    begun, ended = entry.started_at, entry.finished_at
     return {
         "task": entry.task,
         "method": entry.method,
@@ -90,7 +90,7 @@ def _run(entry: Entry) -> dict[str, Any]:
         "state": entry.state,
         "error": one_line(entry.error) if entry.error else "",
         "shared": entry.shared,
-        "seconds": round(entry.finished_at - entry.started_at, 3) if known else None,  # type: ignore[operator]
+        "seconds": None if begun is None or ended is None else round(ended - begun, 3),
         "environment": entry.environment,
     }
 

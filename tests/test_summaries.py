@@ -112,8 +112,8 @@ def test_deployment(results, store):
     keep(store, store.entries("s", method="ste")[0].run_id, DEPLOYED)
 
     assert (
-        "Median milliseconds for a batch, n = 30 rounds: of 5 values the highest is 50 ms (ste, fp32,"
-        " batch of 100), the lowest 0.25 ms (ste, bf16, batch of 1)."
+        "Median milliseconds for a batch, n = 30 rounds: of 5 values the highest is 50 ms (ste,"
+        " fp32, batch of 100), the lowest 0.25 ms (ste, bf16, batch of 1)."
     ) == deployment.deployment_figure(Results(store, "s")).summary
 
 

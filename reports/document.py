@@ -17,6 +17,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bnnbench.catalogue import FORMER
+from bnnbench.plugins import describe
 from bnnbench_reports.figures.summaries import points
 from bnnbench_reports.infos import plain
 from bnnbench_reports.tables import one_line
@@ -54,10 +55,14 @@ def told(card: Card) -> dict[str, Any]:
     """Return a figure: what it says, and what it is drawn from; or why it is not there."""
     if card.figure is None:
         return {"name": card.name, "title": card.title, "error": card.error}
-    info = card.figure.info
-    value, longest = plain(points(card.figure.drawing) if info is None else info)
     said = {"name": card.name, "title": card.title, "explanation": card.explanation}
-    return said | {"summary": card.summary, "longest": longest, "info": value}
+    said["summary"] = card.summary
+    try:
+        info = card.figure.info
+        value, longest = plain(points(card.figure.drawing) if info is None else info)
+    except Exception as error:  # whatever a plugin's values may raise
+        return said | {"error": describe(error)}
+    return said | {"longest": longest, "info": value}
 
 
 def described(entries: Sequence[Entry]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

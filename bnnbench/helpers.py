@@ -69,7 +69,9 @@ class Task:
     def from_json(cls, text: str) -> Task:
         """Return the task that :meth:`to_json` described."""
         values = json.loads(text)
-        return cls(**(values | {"team": Team(**values["team"])}))
+        team = values.pop("team")
+        blocked, files = tuple(team["blocked"]), tuple(team["files"])
+        return cls(team=Team(team["size"], blocked, files), **values)
 
 
 class LostProcessError(ConnectionError):

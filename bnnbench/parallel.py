@@ -7,11 +7,14 @@ normalizations (:mod:`bnnbench.normalization`) and draws are of the whole batch.
     L = sum_r s_r L_r       s_r: the part's share of the batch's labels
     dL/dw = sum_r s_r dL_r/dw
 
-The sums over processes are those of torch's DistributedDataParallel, whose mean is taken of N
-times as much. All processes then do the same with the same gradient. After every epoch it is made
+One exchange a step sums all gradients, and the loss, in one flat buffer, whose pieces are then the
+gradients: they are copied once. All processes do the same with them. After every epoch it is made
 sure that they hold the same numbers.
 
-departs from one process by rounding alone: sums over a batch are taken part by part
+departs from one process by rounding alone: sums over a batch are taken part by part; from torch's
+DistributedDataParallel, which copies gradients in and out of such buffers unless they stay where
+they are (ours are None between steps), and outlives its gloo group: the end of both may wait for
+the interpreter's lock for ever (torch 2.13), above all where a process was lost
 """
 
 from __future__ import annotations
@@ -21,13 +24,11 @@ import os
 import socket
 from contextlib import contextmanager
 from datetime import timedelta
-from inspect import signature
 from typing import TYPE_CHECKING
 
 import torch
 from torch import distributed
 from torch.distributed import FileStore  # type: ignore[attr-defined]
-from torch.nn.parallel import DistributedDataParallel
 
 from bnnbench.division import divided, few
 from bnnbench.errors import PluginError
@@ -37,17 +38,13 @@ from bnnbench.parts import Parts, WholeDraws, share
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from bnnbench.training import Training
 
 #: how long the first process waits for the others, which are at the same step, and they for it,
 #: who also judges and writes
 PATIENCE, THEIRS = timedelta(minutes=5), timedelta(days=1)
-#: what torch calls the sending of buffers from the first process to all: ours are equal anyway
-BUFFERS = "forward_sync_buffers"
-if BUFFERS not in signature(DistributedDataParallel).parameters:  # before torch 2.13
-    BUFFERS = "broadcast_buffers"
 INTERFACE = "GLOO_SOCKET_IFNAME"  #: where gloo is told over which interface processes meet
 
 
@@ -58,24 +55,46 @@ class Parallel:
         self.training, self.parts = training, Parts(rank, size)
         settings, model = training.settings, training.model
         batch = few(training.examples, settings.batch_size, size)
-        division = divided(model, training.loss, batch, size)
+        drawing = divided(model, training.loss, batch, size)
         self.changed: list[WholeNorm | WholeDraws] = [
             *(WholeNorm(norm, self.parts) for norm in plain_norms(model)),
-            *(WholeDraws(layer, self.parts) for layer in division.drawing),
+            *(WholeDraws(layer, self.parts) for layer in drawing),
         ]
-        self.network = DistributedDataParallel(
-            model, **{BUFFERS: False}, find_unused_parameters=not division.is_used
-        )
 
     def gradient(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """The loss of a batch; its gradient is left at the weights, in all processes the same."""
+        """The loss of a batch; its gradient is left at the weights, in all processes the same.
+
+        It is added to what is there, which is a sum over all processes already.
+        """
+        earlier = self._taken()
         with self.parts.of(len(targets)) as mine:
             part = targets[mine]
-            value = self.training.loss_of(self.network, inputs[mine], part) * share(part, targets)
-            (value * self.parts.size).backward()
-        value = value.detach()
-        distributed.all_reduce(value)
-        return value
+            value = self.training.loss_of(inputs[mine], part) * share(part, targets)
+            value.backward()
+        loss = self._summed(value.detach())
+        for parameter, gradient in earlier:
+            parameter.grad = gradient if parameter.grad is None else gradient + parameter.grad
+        return loss
+
+    def _taken(self) -> list[tuple[nn.Parameter, Tensor]]:
+        """The gradients at parameters, by parameter, which have none from here on."""
+        found = [(p, p.grad) for p in self.training.model.parameters() if p.grad is not None]
+        for parameter, _ in found:
+            parameter.grad = None
+        return found
+
+    def _summed(self, loss: Tensor) -> Tensor:
+        """The sum of the losses; every gradient becomes a piece of the buffer of all sums."""
+        found = self._taken()
+        lying = [gradient.as_strided((gradient.numel(),), (1,)) for _, gradient in found]
+        flat = torch.cat([*lying, loss.view(1)])
+        distributed.all_reduce(flat)
+        sums: tuple[Tensor, ...] = flat.split([*map(len, lying), 1])
+        *pieces, total = sums
+        for (parameter, gradient), piece in zip(found, pieces, strict=True):
+            strided = piece.as_strided(gradient.shape, gradient.stride())
+            parameter.grad = strided.to(parameter.dtype)
+        return total.view(()).to(loss.dtype)
 
     def agree(self) -> None:
         """Make sure that all processes hold the same numbers.

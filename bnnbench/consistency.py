@@ -120,6 +120,7 @@ class _Look:
                 yield f"Optuna's trial {number} has ended, but there is no such run"
 
     def _trial(self, entry: Entry, trial: Any, objectives: dict[int, float]) -> Iterator[str]:
+        yield from _values(entry, trial.params if trial else {})
         state = trial.state.name if trial else "missing"
         ended = state in OPTUNAS.values()
         if entry.state not in ENDED:
@@ -180,6 +181,15 @@ def _cut_series(store: Store) -> Iterator[str]:
     with store.begin() as connection:
         for row in connection.execute(sa.select(c.run_id, c.metric).where(odd)):
             yield f"the {row.metric} of run number {row.run_id} is cut off"
+
+
+def _values(entry: Entry, told: dict[str, Any]) -> Iterator[str]:
+    """What Optuna suggested and the run was not trained with."""
+    ours = entry.run.method.hyperparameters
+    for name, value in told.items():
+        if ours.get(name) != value:
+            trained = ours.get(name, "nothing")
+            yield f"trial {entry.number} was trained with {name} {trained}, Optuna's has {value}"
 
 
 def _held(store: Store) -> set[str]:

@@ -16,13 +16,17 @@ PACKAGES = ("bnnbench", "torch", "numpy", "optuna", "sqlalchemy", "plotly", "sci
 FOREIGN = 0.1  #: share of the machine that others may use before a time is not trusted
 
 
-def describe_environment(plugins: Plugins, device: str) -> dict[str, Any]:
-    """Return the hardware, the versions and the settings that times and results depend on."""
+def describe_environment(plugins: Plugins, device: str, processes: int = 1) -> dict[str, Any]:
+    """Return the hardware, the versions and the settings that times and results depend on.
+
+    ``processes`` are those that train one run together; the threads are of each.
+    """
     import torch
 
     return {
         "processor": processor(),
         "cores": cores(),
+        "processes": processes,
         "threads": torch.get_num_threads(),
         "products": torch.get_float32_matmul_precision(),
         "memory_gib": _memory(),
@@ -67,14 +71,14 @@ class Neighbours:
 
 
 def _busy() -> tuple[float, float, float] | None:
-    """Busy and total seconds of all cores, and busy seconds of this process."""
+    """Busy and total seconds of all cores, and busy seconds of this process and its children."""
     try:
         fields = Path("/proc/stat").read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]
     except OSError:
         return None
     ticks = [int(field) / os.sysconf("SC_CLK_TCK") for field in fields]
-    own = os.times()
-    return sum(ticks) - ticks[3] - ticks[4], sum(ticks), own.user + own.system
+    own = sum(os.times()[:4])  # with that of other processes of the run, which have ended by then
+    return sum(ticks) - ticks[3] - ticks[4], sum(ticks), own
 
 
 def processor() -> str:

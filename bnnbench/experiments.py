@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bnnbench.errors import BnnbenchError, PluginError, UsageError
 from bnnbench.failures import is_out_of_memory
+from bnnbench.helpers import Team
 from bnnbench.methods import unchanged
 from bnnbench.plugins import describe
 from bnnbench.spaces import hyperparameters, validate
@@ -39,7 +40,8 @@ CROSS = "+"
 class Workbench:
     """Builds and trains runs with the components of the plugins; data sets are loaded once.
 
-    ``checkpoints`` holds the weights of the runs that others build on.
+    ``checkpoints`` holds the weights of the runs that others build on. A ``team`` of several
+    processes trains each run, whose first this one is. Where a ``pace`` is given none is measured.
     """
 
     def __init__(
@@ -48,11 +50,14 @@ class Workbench:
         device: str = "cpu",
         threads: int | None = None,
         checkpoints: Checkpoints | None = None,
+        team: Team | None = None,
+        pace: Pace | None = None,
     ) -> None:
         import torch
 
         from bnnbench.checkpoints import Checkpoints
 
+        self.team, self._given_pace = team or Team(), pace
         self.plugins, self.device, self.threads = plugins, device, threads
         self.checkpoints = checkpoints or Checkpoints("bnnbench.db.checkpoints")
         self._kept = checkpoints.folder if checkpoints else None
@@ -209,7 +214,7 @@ class Workbench:
             self.loss(run, network, teacher),
             [self.probe(given) for given in run.probes],
             self.device,
-            pace.channels_last,
+            pace,
             self.levels(run),
         )
 
@@ -244,6 +249,10 @@ class Workbench:
             outputs = _tried(network, inputs, run)
             check_outputs(run, data, outputs, targets)
             loss(outputs, inputs, targets)
+        if self.team.size > 1:
+            from bnnbench.division import divided, few
+
+            divided(network, loss, few(data.train, run.batch_size, self.team.size), self.team.size)
 
     def _teacher(self, key: str) -> nn.Module:
         """The network of a run, as it is judged; a new one each time, for a loss may hook it."""
@@ -253,12 +262,17 @@ class Workbench:
         return as_teacher(weights, self.network(weights.run)).to(self.device)
 
     def _pace(self, network: nn.Module, batch: tuple[int, ...]) -> Pace:
-        """How this machine trains the network fastest; threads and products are set to it."""
+        """How this machine trains the network fastest; threads and products are set to it.
+
+        The processes of a run share the threads that one would have.
+        """
         from bnnbench.pace import Pace, pace_of
 
-        pace = Pace(threads=self.threads or self._all_threads)
-        if self.device == "cpu":
+        pace = self._given_pace or Pace(threads=self.threads or self._all_threads)
+        if self.device == "cpu" and self._given_pace is None:
             pace = pace_of(network, batch, self.threads, self._all_threads, self._kept)
+        if self.team.size > 1:
+            pace = replace(pace, threads=max(1, pace.threads // self.team.size))
         pace.set()
         return pace
 
@@ -274,7 +288,7 @@ class Experiment:
     loss: Loss
     probes: list[Probe]
     device: str
-    channels_last: bool = False
+    pace: Pace
     levels: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -312,7 +326,7 @@ class Experiment:
             run.reestimate,
             self.device,
             precision=run.precision,
-            channels_last=self.channels_last,
+            channels_last=self.pace.channels_last,
         )
         return Training(self.network, self.method, self.data, self.loss, settings, self.probes)
 

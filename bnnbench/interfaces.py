@@ -306,9 +306,13 @@ class Figure:
     """A figure of the report: what is drawn, its title, and a sentence that says how to read it.
 
     A figure plugin is a function from :class:`bnnbench.results.Results` to a Figure, or to None
-    where the study has no data for it.
+    where the study has no data for it. ``summary`` says in a sentence what is seen, with the main
+    numbers, to who does not see it. ``info`` is what is drawn, of plain values, named tuples and
+    arrays; it goes into report.json. Without them the page takes both from the drawing.
     """
 
     title: str
     explanation: str
     drawing: Drawing
+    summary: str = ""
+    info: Any = None

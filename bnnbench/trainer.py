@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from bnnbench.buckets import CHECKPOINTS
@@ -207,10 +207,38 @@ class Trainer:
         Who was at work beside an earlier process is not known, so that its times do not count.
         """
         experiment, training, begun = self._begun(entry, run)
-        environment = describe_environment(self.workbench.plugins, self.workbench.device)
+        bench = self.workbench
+        environment = describe_environment(bench.plugins, bench.device, bench.team.size)
         notebook.begin(experiment.facts, environment, begun)
         entry = entry._replace(facts=experiment.facts)
         self.observer.epochs_skipped(entry, begun or 0)
+        with self._team(experiment, training, begun or 0):
+            self._epochs(entry, run, trial, notebook, training)
+        if entry.role == BASE:
+            self.checkpoints.save_weights(weights(run, training))
+        if self.keep and entry.role != TUNE:
+            self.checkpoints.save_binary(weights(run, training, "binary"))
+        return begun is None
+
+    def _team(
+        self, experiment: Experiment, training: Training, epoch: int
+    ) -> AbstractContextManager[None]:
+        """A block in which other processes train the run, too, where they are asked for."""
+        if self.workbench.team.size == 1:
+            return nullcontext()
+        from bnnbench.helpers import helped
+
+        return helped(self.workbench, experiment, training, epoch)
+
+    def _epochs(
+        self,
+        entry: Entry,
+        run: Run,
+        trial: optuna.Trial | None,
+        notebook: Notebook,
+        training: Training,
+    ) -> None:
+        """Train; write each epoch, and now and then a checkpoint."""
         timer = Timer(self.checkpoint_every)
         self.stop.obey()
         for measured in training:
@@ -226,11 +254,6 @@ class Trainer:
                 with timer.spent():
                     self._keep(entry, run, training)
             self.stop.obey()
-        if entry.role == BASE:
-            self.checkpoints.save_weights(weights(run, training))
-        if self.keep and entry.role != TUNE:
-            self.checkpoints.save_binary(weights(run, training, "binary"))
-        return begun is None
 
     def _begun(self, entry: Entry, run: Run) -> tuple[Experiment, Training, int | None]:
         """A training where it was broken off, and its epoch; None at the beginning.

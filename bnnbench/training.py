@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from bnnbench.interfaces import Dataset, Examples, InferenceMode, Loss, Probe
     from bnnbench.methods import Method
+    from bnnbench.parallel import Parallel
     from bnnbench.updates import Way
 
 
@@ -126,6 +127,7 @@ class Training:
         ]
         self.epoch = 0  # so many are finished
         self.stretch: Stretch | None = None
+        self.parallel: Parallel | None = None  # where other processes train the same network
         self.warm = False
 
     def __iter__(self) -> Iterator[list[Measurement]]:
@@ -133,7 +135,7 @@ class Training:
         if not self.epoch:
             yield self._outside(self._probed(0))
         while self.epoch < self.settings.epochs:
-            stretch = self.stretch = self._entered(self._phase(self.epoch))
+            stretch = self._entered(self._phase(self.epoch))
             with self.random.in_force():
                 measured = self._epoch(stretch)
             self.epoch += 1
@@ -142,6 +144,14 @@ class Training:
                 self.selected.offer(self, measured, at)
             yield self._outside([_placed(m, **at) for m in measured])
         yield self._outside(self._judged())
+
+    def follow(self) -> None:
+        """Train to the end beside the process that measures, and measure nothing."""
+        while self.epoch < self.settings.epochs:
+            stretch = self._entered(self._phase(self.epoch))
+            with self.random.in_force():
+                self._trained(stretch)
+            self.epoch += 1
 
     def state(self) -> dict[str, Any]:
         """Return all that the rest of the training depends on, as nested plain values and tensors.
@@ -219,7 +229,7 @@ class Training:
             return self.stretch
         before = self.stretch
         self.latents.flips.watch()
-        stretch = self.stretch_of(number)
+        stretch = self.stretch = self.stretch_of(number)
         with self.random.in_force():
             self.latents.become(stretch.phase.start)
         if stretch.phase.continues and before is not None:
@@ -232,9 +242,7 @@ class Training:
         return measured
 
     def _epoch(self, stretch: Stretch) -> list[Measurement]:
-        with self.clock.within(buckets.TRAIN):
-            mean_loss = self._steps(stretch).item()
-        self.clock.enter(buckets.OTHER)
+        mean_loss = self._trained(stretch)
         if not math.isfinite(mean_loss):
             raise DivergedError(f"the training loss of epoch {self.epoch + 1} is {mean_loss}")
         measured = [Measurement("loss", mean_loss, split="train")]
@@ -243,6 +251,15 @@ class Training:
             measured += self._scores(self._each_epoch(stretch.modes), "validation", self.validation)
         warmup, self.warm = not self.warm, True
         return measured + self._probed(self.epoch + 1) + self._times(warmup=warmup)
+
+    def _trained(self, stretch: Stretch) -> float:
+        """Train for an epoch; return the mean loss."""
+        with self.clock.within(buckets.TRAIN):
+            mean_loss = self._steps(stretch).item()
+        self.clock.enter(buckets.OTHER)
+        if self.parallel is not None:
+            self.parallel.agree()
+        return mean_loss
 
     def _each_epoch(self, modes: Mapping[str, InferenceMode]) -> dict[str, InferenceMode]:
         """The modes that are cheap, and the one that selects; the others wait for the end."""
@@ -276,19 +293,25 @@ class Training:
         Most optimizers want it once in a step, some as often as they like.
         """
         stretch.project()  # 1. w_b <- binarize(w)
-        value = self.loss(self._outputs(inputs), inputs, targets)
+        if self.parallel is not None:
+            return self.parallel.gradient(inputs, targets)
+        value = self.loss_of(self.model, inputs, targets)
         value.backward()  # 2. dL/dw_b
         return value.detach()
 
-    def _outputs(self, inputs: Tensor) -> Tensor:
+    def loss_of(self, network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of a batch, or of a part, by the network or what stands for it."""
+        return self.loss(self._outputs(network, inputs), inputs, targets)
+
+    def _outputs(self, network: nn.Module, inputs: Tensor) -> Tensor:
         """The network's outputs, in the precision and the memory order of the settings."""
         if self.settings.channels_last and inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         if self.settings.precision == "fp32":
-            outputs: Tensor = self.model(inputs)
+            outputs: Tensor = network(inputs)
             return outputs
         with torch.autocast(torch.device(self.settings.device).type, torch.bfloat16):
-            outputs = self.model(inputs)
+            outputs = network(inputs)
         return outputs.float()
 
     def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -19,6 +19,7 @@ from bnnbench_reports.pictures import pictures
 if TYPE_CHECKING:
     from bnnbench.plugins import Component, Plugins
     from bnnbench.results import Results
+    from bnnbench_reports.page import Report
 
 
 @hookimpl
@@ -96,18 +97,19 @@ def report(
         check_finished(results)
     path = check_writable(f"{'+'.join(names)}.html" if output is None else output)
     beside = check_beside(data, path, watch=watch)
-    drawn = figures(context.ensure_object(Settings).plugins())
+    plugins = context.ensure_object(Settings).plugins()
     if watch:
         from bnnbench_reports.watch import watch as follow
 
-        follow(store, names, path, drawn, every=every, show=show)
+        follow(store, names, path, figures(plugins), every=every, show=show, plugins=plugins)
         return
-    from bnnbench_reports.page import build
+    from bnnbench_reports.page import made
 
-    write(path, build(results, drawn))
+    whole = made(results, figures(plugins), plugins)
+    write(path, whole.html)
     click.echo(str(path.resolve()))
     if beside:
-        write_data(beside, results)
+        write_data(beside, results, whole)
     if show:
         browse(path)
 
@@ -128,11 +130,12 @@ def check_beside(data: str | None, path: Path, *, watch: bool) -> Path | None:
     return beside
 
 
-def write_data(path: Path, results: Results) -> None:
+def write_data(path: Path, results: Results, whole: Report) -> None:
     """Write the report's data as JSON, and say where."""
-    from bnnbench_reports.data import as_text, collected
+    from bnnbench_reports.data import as_text
+    from bnnbench_reports.document import document
 
-    write(path, f"{as_text(collected(results))}\n")
+    write(path, f"{as_text(document(results, whole))}\n")
     click.echo(str(path.resolve()))
 
 

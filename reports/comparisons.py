@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 
 def differences_table(comparisons: Comparisons) -> Table:
-    """Return the differences from the reference, of all tasks."""
+    """Return the differences from the reference, of all tasks; no line where there is none."""
     columns = ["task", "method", f"− {comparisons.reference}, points", "95 % interval"]
     columns += ["p (Holm)", "effect", "better", "n"]
-    lines = [(each.task, each.method, *difference_cells(each)) for each in comparisons.differences]
-    return _table(columns, lines)
+    found = comparisons.differences
+    lines = [(each.task, each.method, *difference_cells(each)) for each in found]
+    return _table(columns, lines if any(each.paired for each in found) else [])
 
 
 def arrivals_table(comparisons: Comparisons) -> Table:

@@ -34,6 +34,7 @@ from bnnbench_reports.readings import Array, Bundle, aligned, in_order, judged_m
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from bnnbench.deployments import Timed
     from bnnbench.outcomes import Outcome
     from bnnbench.results import Results
     from bnnbench.store import Entry
@@ -269,9 +270,14 @@ def _deployments(results: Results) -> Iterator[dict[str, Any]]:
     for entry, found in deployed(results):
         plain = asdict(found)
         del plain["environment"]
-        timings = [timing._asdict() for timing in found.timings]
+        layers = [asdict(layer) | {"timings": _plain(layer)} for layer in found.layers]
         place = {"cell": cells[entry.task, entry.method], "seed": entry.number}
-        yield place | plain | {"timings": timings}
+        yield place | plain | {"timings": _plain(found), "layers": layers}
+
+
+def _plain(found: Timed) -> list[dict[str, Any]]:
+    """The times of what was timed."""
+    return [timing._asdict() for timing in found.timings]
 
 
 def _finite(value: float | None) -> float | None:

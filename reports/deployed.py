@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bnnbench.deployments import BATCHES, PACKED, WAYS, Deployment, Refusal
-from bnnbench_reports.tables import NONE, SPACE, Table, digits
+from bnnbench.deployments import (
+    BATCHES,
+    BEST,
+    DEFAULT,
+    ONE_BIT,
+    PACKED,
+    WAYS,
+    WORD,
+    Deployment,
+    Refusal,
+    Timed,
+    Timing,
+)
+from bnnbench_reports.tables import NONE, SPACE, Table, bits, digits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -51,7 +63,7 @@ def sizes_table(found: Sequence[Deployed]) -> Table:
     """Return what each packed network takes, and that it is the trained one."""
     columns = (
         "task", "method", "seed", "test accuracy, %", "predictions that differ", "float32, KiB",
-        "packed, KiB", "of it real, KiB", "times smaller", "MACs of 1-bit weights", "1-bit inputs",
+        "packed, KiB", "of it real, KiB", "times smaller",
     )  # fmt: skip
     rows = [
         (
@@ -64,10 +76,32 @@ def sizes_table(found: Sequence[Deployed]) -> Table:
             kib(sum(each.found.bytes.values())),
             kib(each.found.bytes.get("real", 0)),
             f"{each.found.compression:.1f}",
-            share(each.found, "1/1", "1/32"),
-            share(each.found, "1/1"),
         )
         for each in found
+    ]
+    return Table(columns, rows, frozenset(range(2, len(columns))))
+
+
+def operations_table(found: Sequence[Deployed]) -> Table:
+    """Return the multiplications and additions of one example, and what bits leave of them."""
+    columns = (
+        "task", "method", "in float32", "of 1-bit weights and inputs", "share", "as words of 64",
+        "of 1-bit weights, real inputs", "still real", "times fewer operations",
+    )  # fmt: skip
+    rows = [
+        (
+            each.entry.task,
+            each.entry.method,
+            f"{sum(macs.values()):,}",
+            f"{macs.get(ONE_BIT, 0):,}",
+            share(each.found, ONE_BIT),
+            f"{macs.get(ONE_BIT, 0) / WORD:,.0f}",
+            f"{macs.get('1/32', 0):,}",
+            f"{macs.get('32/1', 0) + macs.get('32/32', 0):,}",
+            f"{each.found.fewer:.1f}",
+        )
+        for each in found
+        for macs in (each.found.macs,)
     ]
     return Table(columns, rows, frozenset(range(2, len(columns))))
 
@@ -82,7 +116,7 @@ def times_table(found: Sequence[Deployed]) -> Table:
             each.entry.method,
             str(batch),
             str(each.found.threads),
-            f"{digits(ours.median)} ({digits(ours.low)} to {digits(ours.high)})",
+            spread(ours),
             *(times(each.found, way, batch) for way in others),
         ]
         for each in found
@@ -90,6 +124,75 @@ def times_table(found: Sequence[Deployed]) -> Table:
         if (ours := each.found.timing(PACKED, batch))
     ]
     return Table(columns, rows, frozenset(range(2, len(columns))))
+
+
+def layers_table(found: Sequence[Deployed]) -> Table:
+    """Return how long the largest binary layers take by themselves, packed and by PyTorch."""
+    columns = (
+        "task", "method", "layer", "kind", "inputs and outputs", "bits", "batch", "packed, ms",
+        f"{DEFAULT}, ms", DEFAULT, BEST,
+    )  # fmt: skip
+    rows = [
+        (
+            each.entry.task,
+            each.entry.method,
+            layer.name,
+            layer.kind,
+            layer.shape,
+            bits(*layer.bits.split("/")),
+            str(batch),
+            spread(ours),
+            spread(layer.timing(DEFAULT, batch)),
+            times(layer, DEFAULT, batch),
+            times(layer, BEST, batch),
+        )
+        for each in found
+        for layer in each.found.layers
+        for batch in BATCHES
+        if (ours := layer.timing(PACKED, batch))
+    ]
+    return Table(columns, rows, frozenset(range(6, len(columns))))
+
+
+def energy_table(found: Sequence[Deployed]) -> Table:
+    """Return the energy of one example each way, in batches; no rows where none could be read."""
+    columns = ("task", "method", "batch", *WAYS)
+    rows = [
+        (
+            each.entry.task,
+            each.entry.method,
+            str(batch),
+            *(joules(each.found.timing(way, batch)) for way in WAYS),
+        )
+        for each in found
+        for batch in BATCHES
+        if any(t.joules is not None for t in each.found.timings if t.batch == batch)
+    ]
+    return Table(columns, rows, frozenset(range(2, len(columns))))
+
+
+def spread(timing: Timing | None) -> str:
+    """Return the milliseconds of a batch: median and quartiles.
+
+    >>> spread(Timing("packed", 1, 0.5, 0.4, 0.75))
+    '0.500 (0.400 to 0.750)'
+    """
+    if timing is None:
+        return NONE
+    return f"{digits(timing.median)} ({digits(timing.low)} to {digits(timing.high)})"
+
+
+def joules(timing: Timing | None) -> str:
+    """Return the energy of one example in millijoules: median and quartiles, where it is known.
+
+    >>> joules(Timing("packed", 1, 0.5, 0.4, 0.75, 0.25, 0.125, 0.5))
+    '250 (125 to 500)'
+    """
+    known = () if timing is None else (timing.joules, timing.joules_low, timing.joules_high)
+    if not known or None in known:
+        return NONE
+    median, low, high = (digits(1000 * value) for value in known if value is not None)
+    return f"{median} ({low} to {high})"
 
 
 def kib(count: float) -> str:
@@ -108,8 +211,8 @@ def share(found: Deployment, *bits: str) -> str:
     return f"{100 * sum(found.macs.get(b, 0) for b in bits) / total:.1f}{SPACE}%" if total else NONE
 
 
-def times(found: Deployment, way: str, batch: int) -> str:
-    """Return how many times as long as the packed network a way takes."""
+def times(found: Timed, way: str, batch: int) -> str:
+    """Return how many times as long as packed bits a way takes."""
     speedup = found.speedup(way, batch)
     return f"{speedup:.2f}{SPACE}×" if speedup is not None else NONE
 

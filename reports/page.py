@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
-import json
 import re
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,64 +18,82 @@ from markupsafe import Markup
 from bnnbench import __version__
 from bnnbench.cli.comparisons import trained
 from bnnbench.deployments import WAYS
-from bnnbench.interfaces import Figure
-from bnnbench.plugins import describe
 from bnnbench.store import BASE, CONFIRM
 from bnnbench.together import said
 from bnnbench_reports import comparisons, data, deployed, records, tables
+from bnnbench_reports.cards import Card, cards_of, from_curves, safe
+from bnnbench_reports.citations import citations_table
+from bnnbench_reports.claims import claims_table
 from bnnbench_reports.figures.compared import compared
-from bnnbench_reports.readings import noted_tasks
-from bnnbench_reports.repeat import commands, files_of, limits, protocol, requirements, seeds
+from bnnbench_reports.repeat import (
+    code,
+    commands,
+    exports,
+    files_of,
+    protocol,
+    requirements,
+    seeds,
+)
+from bnnbench_reports.sections import sections
+from bnnbench_reports.settings import settings_table
 from bnnbench_reports.thinning import first_said
 from bnnbench_reports.verdict import verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from bnnbench.plugins import Plugins
     from bnnbench.results import Results
-
-    Draw = Callable[[Results], Figure | None]
+    from bnnbench_reports.cards import Draw
 
 #: the page's own script, in the order in which its files are joined
 SCRIPT = ("statistics", "view", "selection", "curves", "drawings", "files", "sorting", "page")
 
-#: what JSON in a script element must not hold as it is
-ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
+
+class Report(NamedTuple):
+    """A report: its page, and what that is made of."""
+
+    html: str
+    cards: list[Card]
+    known: dict[str, Any]
+    told: dict[str, Any]
 
 
-class Card(NamedTuple):
-    """A figure on the page: its title, how to read it and its data; or why it is not there.
+def build(
+    results: Results, figures: Iterable[tuple[str, Draw]], plugins: Plugins | None = None
+) -> str:
+    """Return the report as HTML. A figure that fails becomes a card that says why.
 
-    ``curve`` names the metric of the page's own curves that the figure is drawn from instead; where
-    script runs, the curves replace it on screen.
+    With ``plugins`` it says what to cite.
     """
-
-    name: str
-    title: str
-    explanation: str
-    data: Markup
-    height: int
-    error: str = ""
-    curve: str = ""
+    return made(results, figures, plugins).html
 
 
-def build(results: Results, figures: Iterable[tuple[str, Draw]]) -> str:
-    """Return the report as HTML. A figure that fails becomes a card that says why."""
+def made(
+    results: Results, figures: Iterable[tuple[str, Draw]], plugins: Plugins | None = None
+) -> Report:
+    """Return the report as HTML, with what it is made of; see :func:`build`."""
+    cards, known = cards_of(results, figures), data.collected(results)
+    told = facts(results, plugins)
+    return Report(rendered(cards, known, told), cards, known, told)
+
+
+def rendered(cards: Sequence[Card], known: Mapping[str, Any], told: Mapping[str, Any]) -> str:
+    """Return the page: its template, filled in."""
     from plotly.offline import get_plotlyjs
 
-    note = "; ".join(f"{tasks}: {said}" for tasks, said in noted_tasks(results.notes))
-    cards = [card for name, draw in figures if (card := make_card(name, draw, results, note))]
-    known = data.collected(results)
     scripts = [_script(own_script())]
     if cards or known["curves"]:
         scripts.insert(0, _script(get_plotlyjs()))
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    page = environment.from_string(_read("page.html"))
-    return page.render(
-        facts(results),
+    there = sections(told, known, cards)
+    return environment.from_string(_read("page.html")).render(
+        told,
         cards=from_curves(cards, known),
+        sections=there,
+        shown={section.id for section in there},
         **choices(known),
         known=known,
         data=safe(data.as_text(known)),
@@ -87,10 +103,10 @@ def build(results: Results, figures: Iterable[tuple[str, Draw]]) -> str:
     )
 
 
-def facts(results: Results) -> dict[str, Any]:
-    """Return all that the page says besides its figures."""
+def facts(results: Results, plugins: Plugins | None = None) -> dict[str, Any]:
+    """Return all that the page says besides its figures; with ``plugins``, what to cite."""
     found, study = compared(results), results.study
-    rows = found.rows
+    rows, export = found.rows, exports(results)
     return {
         "name": results.name,
         "title": study.title or results.name,
@@ -100,7 +116,7 @@ def facts(results: Results) -> dict[str, Any]:
         "status": status(results),
         "dates": records.dates(results),
         "finishing": finishing(results),
-        "verdict": [*verdict(results, rows, found), *limits(results)],
+        "verdict": verdict(results, rows, found),
         "departures": study.departures,
         "results": tables.noted(tables.results_table(rows, study.reference, found), results.notes),
         "differences": tables.noted(comparisons.differences_table(found), results.notes),
@@ -118,12 +134,18 @@ def facts(results: Results) -> dict[str, Any]:
         **packed(results),
         "roles": records.roles(results),
         "environments": records.environments(results),
-        "runs": tables.noted(records.runs_table(results), results.notes),
-        "runs_said": first_said(len(records.of_role(results, CONFIRM))),
+        "settings": tables.noted(settings_table(results), results.notes),
+        "runs": tables.noted(records.runs_table(results, rows), results.notes),
+        "runs_said": first_said(len(records.of_role(results, CONFIRM)), export),
         "bases": tables.noted(records.bases_table(results), results.notes),
-        "bases_said": first_said(len(records.of_role(results, BASE)), "runs that they build on"),
+        "bases_said": first_said(
+            len(records.of_role(results, BASE)), export, "runs that they build on"
+        ),
         "commands": commands(results),
+        "cited": citations_table(results, plugins),
         "requirements": requirements(results),
+        "code": code(results),
+        "splits": tables.noted(records.splits_table(results), results.notes),
         "protocol": protocol(results),
         "seeds": seeds(results),
         "file": files_of(results),
@@ -136,7 +158,11 @@ def packed(results: Results) -> dict[str, Any]:
     found = deployed.deployed(results)
     return {
         "sizes": tables.noted(deployed.sizes_table(found), results.notes),
+        "operations": tables.noted(deployed.operations_table(found), results.notes),
         "answers": tables.noted(deployed.times_table(found), results.notes),
+        "alone": tables.noted(deployed.layers_table(found), results.notes),
+        "energy": tables.noted(deployed.energy_table(found), results.notes),
+        "claims": claims_table(found),
         "conditions": deployed.conditions(found),
         "ways": WAYS,
         "refusals": deployed.refusals(results),
@@ -169,26 +195,6 @@ def status(results: Results) -> str:
     return (unfinished(results) or f"complete: {asked} runs") + bad
 
 
-def make_card(name: str, draw: Draw, results: Results, note: str = "") -> Card | None:
-    """Return the card of a figure, None where the figure has nothing to show.
-
-    ``note`` says what sets the data apart; it stands in the drawing, so that a picture taken of it
-    has it too.
-    """
-    try:
-        figure = draw(results)
-        if figure is None:
-            return None
-        if not isinstance(figure, Figure):
-            raise TypeError(f"a figure must be a bnnbench.interfaces.Figure, got {type(figure)}")
-        if note:
-            annotate(figure.drawing, note)
-        data, height = serialized(figure.drawing)
-    except Exception as error:  # whatever a plugin's figure may raise
-        return Card(name, f"Figure {name!r} could not be drawn", "", Markup(), 0, describe(error))
-    return Card(name, str(figure.title), str(figure.explanation), data, height)
-
-
 def choices(known: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
     """Return what the page's lists offer, as values and texts; of metrics those with data."""
     scored, curved = ({each["metric"] for each in known[key]} for key in ("scores", "curves"))
@@ -206,52 +212,6 @@ def choices(known: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
 
 def _offered(metrics: Iterable[Mapping[str, Any]], held: set[int]) -> list[tuple[str, str]]:
     return [(each["name"], each["label"]) for place, each in enumerate(metrics) if place in held]
-
-
-def from_curves(cards: Iterable[Card], known: Mapping[str, Any]) -> list[Card]:
-    """Return the cards; those that the page's curves show as well are drawn from these."""
-    held = {known["curve_metrics"][curve["metric"]]["figure"] for curve in known["curves"]}
-    names = {each["figure"]: each["name"] for each in known["curve_metrics"]}
-    return [
-        card._replace(data=Markup(), curve=names[card.name])
-        if card.name in held and not card.error
-        else card
-        for card in cards
-    ]
-
-
-def annotate(drawing: Any, note: str) -> None:
-    """Write a note of plain text above a drawing, and above the titles of its panels."""
-    drawing.update_layout(margin_t=max(50, drawing.layout.margin.t or 0))
-    drawing.add_annotation(
-        text=html.escape(note, quote=False),
-        xref="paper",
-        yref="paper",
-        x=0,
-        y=1,
-        yshift=22,
-        xanchor="left",
-        yanchor="bottom",
-        showarrow=False,
-        font_size=12,
-    )
-
-
-def serialized(drawing: Any) -> tuple[Markup, int]:
-    """Return a drawing as JSON that is safe inside a script element, and its height in pixels.
-
-    The template is left out: the page has one for light and one for dark.
-    """
-    spec = json.loads(drawing.to_json(engine="json"))
-    layout = spec.get("layout", {})
-    layout.pop("template", None)
-    text = json.dumps({"data": spec.get("data", []), "layout": layout}, separators=(",", ":"))
-    return safe(text), int(layout.get("height") or 450)
-
-
-def safe(text: str) -> Markup:
-    """Return JSON that ends no script element and reads as it did."""
-    return Markup(text.translate(ESCAPES))  # noqa: S704  # escaped
 
 
 def own_script() -> str:

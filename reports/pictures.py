@@ -143,8 +143,8 @@ def drawings(
 
 def complete(drawing: Drawing, title: str, results: Results) -> Drawing:
     """Return a drawing with what stands around it on the page: its title, and notes on the data."""
+    from bnnbench_reports.cards import annotate
     from bnnbench_reports.figures.drawing import plain
-    from bnnbench_reports.page import annotate
     from bnnbench_reports.readings import noted_tasks
 
     if note := "; ".join(f"{tasks}: {said}" for tasks, said in noted_tasks(results.notes)):

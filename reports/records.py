@@ -13,6 +13,7 @@ from bnnbench.metrics import accuracy_of
 from bnnbench.results import points
 from bnnbench.store import CONFIRM
 from bnnbench_reports.readings import Cell, judged_mode
+from bnnbench_reports.settings import chosen, described, values
 from bnnbench_reports.tables import NONE, Table
 from bnnbench_reports.thinning import ROWS
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from bnnbench.results import Results
+    from bnnbench.rows import Row
     from bnnbench.store import Entry
 
 COLUMNS = (TRAIN, WARMUP, *BUCKETS[1:])
@@ -111,12 +113,13 @@ def environments(results: Results) -> list[tuple[str, Table]]:
     runs = Counter(entry.environment for entry in results.entries)
     return [
         (
-            f"{runs[key]} runs",
+            f"{runs[key]} run{'s' if runs[key] > 1 else ''}",
             Table(("", ""), [(name, text(value)) for name, value in spec.items()]),
         )
         for key, spec in sorted(
             results.environments.items(), key=lambda item: (-runs[item[0]], item[0])
         )
+        if spec
     ]
 
 
@@ -131,8 +134,12 @@ def text(value: Any) -> str:
     return NONE if value is None else str(value)
 
 
-def runs_table(results: Results) -> Table:
-    """Return the confirming runs, each with its test accuracy in the judged mode and its key."""
+def runs_table(results: Results, rows: Sequence[Row] | None = None) -> Table:
+    """Return the confirming runs: configuration, test accuracy in the judged mode, key.
+
+    ``rows`` are the results' own, where they are at hand.
+    """
+    own = chosen(results, results.rows() if rows is None else rows)
     lines = [
         (
             entry.task,
@@ -140,6 +147,7 @@ def runs_table(results: Results) -> Table:
             str(entry.number),
             _number(_tested(results, entry)),
             judged_mode(entry) or NONE,
+            values(entry.run.method.hyperparameters, own.get((entry.task, entry.method), ())),
             wall(entry),
             "yes" if entry.shared else "no",
             entry.state,
@@ -148,9 +156,21 @@ def runs_table(results: Results) -> Table:
         for entry in of_role(results, CONFIRM)[:ROWS]
     ]
     columns = ["task", "method", "seed", f"test {_accuracy(results)}, %", "judged with"]
-    columns += ["wall time, s"]
-    columns += ["shared machine", "state", "key"]
-    return Table(columns, lines, frozenset({2, 3, 5}))
+    columns += ["set or tuned", "wall time, s", "shared machine", "state", "key"]
+    shown = [[cell or NONE for cell in line] for line in lines]
+    return Table(columns, shown, frozenset({2, 3, 6}))
+
+
+def splits_table(results: Results) -> Table:
+    """Return the checksums of the images and labels that the confirming runs saw."""
+    found: Counter[tuple[str, str, str, str]] = Counter()
+    for entry in of_role(results, CONFIRM):
+        examples = entry.facts.get("examples", {})
+        for split, checksum in entry.facts.get("splits", {}).items():
+            count = f"{examples[split]:,}" if split in examples else NONE
+            found[entry.task, split, count, str(checksum)] += 1
+    lines = [(*place, str(count)) for place, count in found.items()]
+    return Table(("task", "split", "examples", "SHA-256", "runs"), lines, frozenset({2, 4}))
 
 
 def of_role(results: Results, role: str) -> list[Entry]:
@@ -177,6 +197,7 @@ def bases_table(results: Results) -> Table:
             _number(base.validation),
             judged_mode(entry) or NONE,
             ", ".join(base.used_by) or NONE,
+            described(entry.run.method),
             wall(entry),
             entry.state,
             entry.run.key,
@@ -185,8 +206,8 @@ def bases_table(results: Results) -> Table:
         for entry in [base.entry]
     ]
     columns = ["task", "run", "seed", f"validation {_accuracy(results)}, %", "judged with"]
-    columns += ["used as"]
-    return Table([*columns, "wall time, s", "state", "key"], lines, frozenset({2, 3, 6}))
+    columns += ["used as", "configuration", "wall time, s", "state", "key"]
+    return Table(columns, lines, frozenset({2, 3, 7}))
 
 
 def _accuracy(results: Results) -> str:

@@ -33,6 +33,25 @@ def commands(results: Results) -> list[str]:
     return [*lines, f"bnnbench report {' '.join(names)}{_where(created[0][0])}"]
 
 
+def exports(results: Results) -> str:
+    """Return the command that writes every run, with its whole configuration, into tables."""
+    created = [(part.name, _where(masked(part.command))) for part in results.parts]
+    return " && ".join(f"bnnbench study export {name}{where}" for name, where in created)
+
+
+def code(results: Results) -> list[str]:
+    """Return the versions of bnnbench and of the plugins that the runs were made with.
+
+    A plugin's version has the first digits of the checksum of its code; each set of versions is a
+    line.
+    """
+    found = {
+        ", ".join(f"{name} {version}" for name, version in sorted(entry.run.code.items()))
+        for entry in results.entries
+    }
+    return sorted(found - {""})
+
+
 def _where(created: str) -> str:
     """The option of the command that created a study by which other commands find it."""
     words = list(itertools.takewhile(lambda word: word != "&&", shlex.split(created)))
@@ -106,22 +125,22 @@ def files_of(results: Results) -> str:
     )
 
 
-def limits(results: Results) -> list[str]:
-    """Return what sets the study apart from its source: less training, and that it departs.
+def limits(results: Results) -> str:
+    """Return in a sentence what sets the study apart from its source; "" where nothing does.
 
     >>> from bnnbench.studies import Study
     >>> from types import SimpleNamespace as Some
     >>> study = Some(scale=0.01, departures=("Other augmentation.",))
-    >>> for line in limits(Some(parts=[Some(name="s", study=study)], study=study)):
-    ...     print(line)
-    The runs had 0.01 of the published training.
-    The study departs from its source in 1 point; they are listed below.
+    >>> for clause in limits(Some(parts=[Some(name="s", study=study)], study=study)).split("; "):
+    ...     print(clause)
+    The runs had 0.01 of the published training
+    the study departs from its source in 1 point, see below.
     """
     told, count = [], len(results.study.departures)
     if any(part.study.scale < 1 for part in results.parts):
         shares = said(results, lambda part: trained(part.study.scale))
-        told.append(f"The runs had {shares}.")
+        told.append(f"the runs had {shares}")
     if count:
         points = "1 point" if count == 1 else f"{count} points"
-        told.append(f"The study departs from its source in {points}; they are listed below.")
-    return told
+        told.append(f"the study departs from its source in {points}, see below")
+    return f"T{'; '.join(told)[1:]}." if told else ""

@@ -111,12 +111,15 @@ def spaced_said(most: int, what: str) -> str:
     return said if most else ""
 
 
-def first_said(count: int, runs: str = "runs") -> str:
-    """Say which of so many runs stand in a table.
+def first_said(count: int, command: str, runs: str = "runs") -> str:
+    """Say which of so many runs stand in a table, and which command writes all of them.
 
-    >>> first_said(3), first_said(1_500)
-    ('all 3 runs', 'the first 1,000 of 1,500 runs; the database has the others')
+    >>> first_said(3, "bnnbench study export s")
+    'all 3 runs'
+    >>> first_said(1_500, "bnnbench study export s")
+    "the first 1,000 of 1,500 runs; 500 are left out, 'bnnbench study export s' writes all"
     """
     if count <= ROWS:
         return f"all {count} {runs}"
-    return f"the first {ROWS:,} of {count:,} {runs}; the database has the others"
+    left = f"{count - ROWS:,} are left out, '{command}' writes all"
+    return f"the first {ROWS:,} of {count:,} {runs}; {left}"

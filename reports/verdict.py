@@ -1,4 +1,13 @@
-"""The verdict: a few sentences with numbers, and what must be known to read them."""
+"""The verdict: at most five sentences with numbers, and what must be known to read them.
+
+    1  which method is best, how often and with what accuracy
+    2  by how much the first of the methods with binary weights leads the next
+    3  what differs from the reference, as far as it was tested
+    4  what sets the data, the runs and the methods apart
+    5  what sets the study apart from its source
+
+Of several tasks a sentence counts and gives ranges; the tables have each task.
+"""
 
 from __future__ import annotations
 
@@ -16,58 +25,83 @@ from bnnbench_reports.readings import (
     scores,
     tasks_of,
 )
+from bnnbench_reports.repeat import limits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from bnnbench.comparisons import Difference
     from bnnbench.results import Results
     from bnnbench.rows import Row
 
-NAMED = 12  #: differences that a sentence names
+NAMED = 3  #: things that a sentence names one by one
 
 
 def verdict(
     results: Results, rows: Sequence[Row], comparisons: Comparisons | None = None
 ) -> list[str]:
-    """Return a sentence or two for each task, then the caveats."""
+    """Return the sentences, at most five."""
     comparisons = comparisons or Comparisons(results, rows)
     judged = [each for each in scores(results) if each.judged]
+    by_task = [[each for each in judged if each.task == task] for task in tasks_of(judged)]
     binary = {(row.task, row.method) for row in rows if row.judged and row.weight_bits == "1"}
-    sentences = [
-        _task([each for each in judged if each.task == task], binary, results)
-        for task in tasks_of(judged)
+    rivals = [[each for each in one if (each.task, each.method) in binary] for one in by_task]
+    n = max((each.spread.n for each in judged), default=0)
+    said = [
+        *([best(by_task, accuracy_name(results, judged)), lead(rivals)] if judged else []),
+        significance(n, comparisons) if judged else "No finished run has a test accuracy.",
+        joined([*caveats(results), *other_bits(rows), *head_starts(rows)]),
+        limits(results),
     ]
-    sentences += [
-        f"What {row.method} calls binary has {row.weight_bits}-bit weights."
-        for row in rows
-        if row.done and row.mode == "binary" and row.weight_bits != "1"
-    ]
-    return [*sentences, *head_starts(rows), *caveats(results, judged, comparisons)]
+    return [sentence for sentence in said if sentence]
 
 
-def _task(judged: Sequence[Scores], binary: set[tuple[str, str]], results: Results) -> str:
-    best = _ranked(judged)[0]
-    accuracy = accuracy_name(results, judged)
-    first = (
-        f"On {best.task}, {best.method} has the best test {accuracy}: {best.spread.format()} %"
-        f" (n = {best.spread.n}, judged with {best.mode or 'unknown'} weights)."
+def best(by_task: Sequence[Sequence[Scores]], accuracy: str) -> str:
+    """Say which method is best; of several tasks, on how many and from what to what.
+
+    Args:
+        by_task: the scores of each task, in the modes in which the methods are judged.
+        accuracy: what people call it.
+    """
+    firsts = [_ranked(judged)[0] for judged in by_task]
+    if len(firsts) == 1:
+        (first,) = firsts
+        return (
+            f"On {first.task}, {first.method} has the best test {accuracy}:"
+            f" {first.spread.format()} % (n = {first.spread.n}, judged with"
+            f" {first.mode or 'unknown'} weights)."
+        )
+    told = [
+        f"{method} on {_counted(len(mine), len(firsts), first=not place)}"
+        f" ({_range([each.spread.mean for each in mine])} %)"
+        for place, (method, mine) in enumerate(_by_method(firsts))
+    ]
+    seeds = _range([each.spread.n for each in firsts], "d")
+    return (
+        f"The best mean test {accuracy}, each method judged in its own mode, has {_listed(told)};"
+        f" n = {seeds} seed{'s' if seeds != '1' else ''} on a task."
     )
-    rivals = _ranked([each for each in judged if (each.task, each.method) in binary])
-    return f"{first} {lead(rivals)}".strip()
 
 
-def _ranked(found: Sequence[Scores]) -> list[Scores]:
-    return sorted(found, key=lambda each: -each.spread.mean)
-
-
-def lead(ranked: Sequence[Scores]) -> str:
+def lead(by_task: Sequence[Sequence[Scores]]) -> str:
     """Say by how much the first leads the second of the methods with binary weights."""
-    if not ranked:
+    rivals = [_ranked(each) for each in by_task if each]
+    methods = dict.fromkeys(each.method for ranked in rivals for each in ranked)
+    if not rivals:
         return "No method here was judged with binary weights."
-    if len(ranked) == 1:
-        return f"{ranked[0].method} is the only method judged with binary weights."
-    first, second = ranked[:2]
+    if len(methods) == 1:
+        return f"{next(iter(methods))} is the only method judged with binary weights."
+    if len(rivals) == 1:
+        return _lead(*rivals[0][:2])
+    told = [
+        f"{method} on {_counted(len(mine), len(rivals), first=not place)}"
+        f"{_ahead([ranked for ranked in rivals if ranked[0].method == method])}"
+        for place, (method, mine) in enumerate(_by_method([ranked[0] for ranked in rivals]))
+    ]
+    return f"Among methods judged with binary weights, the first is {_listed(told)}."
+
+
+def _lead(first: Scores, second: Scores) -> str:
     begin = f"Among methods judged with binary weights, {first.method}"
     begin += f" ({first.spread.format()} %)"
     lead = differences(first, second)
@@ -80,47 +114,134 @@ def lead(ranked: Sequence[Scores]) -> str:
     )
 
 
+def _ahead(rivals: Sequence[Sequence[Scores]]) -> str:
+    """By how many points the first of each task leads the next, where that is known."""
+    leads = [differences(*ranked[:2]) for ranked in rivals if len(ranked) > 1]
+    known = [lead.mean for lead in leads if lead]
+    return f" (by {_range(known)} points, mean paired differences)" if known else ""
+
+
+def _ranked(found: Sequence[Scores]) -> list[Scores]:
+    return sorted(found, key=lambda each: -each.spread.mean)
+
+
+def _by_method(found: Iterable[Scores]) -> list[tuple[str, list[Scores]]]:
+    """The scores by method, the most frequent first."""
+    groups: dict[str, list[Scores]] = {}
+    for each in found:
+        groups.setdefault(each.method, []).append(each)
+    return sorted(groups.items(), key=lambda item: -len(item[1]))
+
+
+def _counted(count: int, total: int, *, first: bool) -> str:
+    """On how many tasks; the first of a list says of how many.
+
+    >>> _counted(2, 3, first=True), _counted(1, 3, first=False), _counted(3, 3, first=True)
+    ('2 of 3 tasks', '1', 'all 3 tasks')
+    """
+    if count == total:
+        return "both tasks" if total == 2 else f"all {total} tasks"
+    return f"{count} of {total} tasks" if first else str(count)
+
+
+def _range(values: Sequence[float], form: str = ".2f") -> str:
+    """The least and the greatest value, once where they are written alike.
+
+    >>> _range([2.5, 1.0]), _range([1.0]), _range([5, 5], "d")
+    ('1.00 to 2.50', '1.00', '5')
+    """
+    ends = (f"{min(values):{form}}", f"{max(values):{form}}")
+    return " to ".join(dict.fromkeys(ends))
+
+
+def _listed(told: Sequence[str], most: int = NAMED) -> str:
+    """Things one after the other, of many the first, and how many more there are.
+
+    >>> _listed(["a", "b", "c"]), _listed(["a", "b", "c", "d", "e"])
+    ('a, b and c', 'a, b, c and 2 others')
+    """
+    left = len(told) - most
+    items = [*told[:most], *([f"{left} other{'s' if left > 1 else ''}"] if left > 0 else [])]
+    return " and ".join(filter(None, (", ".join(items[:-1]), items[-1])))
+
+
+def joined(clauses: Sequence[str]) -> str:
+    """Return clauses as one sentence, nothing where there is none.
+
+    >>> joined(["the data are synthetic", "2 runs shared the machine"])
+    'The data are synthetic; 2 runs shared the machine.'
+    """
+    text = "; ".join(clauses)
+    return f"{text[0].upper()}{text[1:]}." if text else ""
+
+
 def head_starts(rows: Sequence[Row]) -> list[str]:
-    """Say of each task which methods were trained before, where not all were alike."""
-    said = []
+    """Say which methods were trained before, where those of a task were not all alike."""
+    found: dict[str, list[int]] = {}
+    tasks: list[str] = []
     for task in dict.fromkeys(row.task for row in rows):
         epochs = {row.method: row.epochs_before for row in rows if row.task == task}
-        early = {method: count for method, count in epochs.items() if count}
-        if early and len(set(epochs.values())) > 1:
-            told = ", ".join(f"{method} ({count})" for method, count in early.items())
-            said.append(
-                f"On {task} some methods start from a run that was trained before, and have its"
-                f" epochs besides their own: {told}."
-            )
-    return said
-
-
-def caveats(results: Results, judged: Sequence[Scores], comparisons: Comparisons) -> list[str]:
-    """Return what limits the sentences before, first what was tested."""
-    n = max((each.spread.n for each in judged), default=0)
-    entries = results.confirmed()
-    shared = sum(entry.shared for entry in entries)
-    said = [significance(n, comparisons) if judged else "No finished run has a test accuracy."]
-    synthetic = sorted({e.task for e in entries if e.facts.get("synthetic")})
-    if synthetic:
-        said.append(
-            f"The data of {', '.join(synthetic)} are synthetic, so no published value compares."
-        )
-    rest = {task: note for task, note in results.notes.items() if task not in synthetic}
-    said += [
-        f"The data of {tasks} are not quite the published ones: {note}."
-        for tasks, note in noted_tasks(rest)
+        if len(set(epochs.values())) > 1:
+            tasks.append(task)
+            for method, count in epochs.items():
+                found.setdefault(method, []).extend([count] if count else [])
+    told = [f"{method} ({_range(counts, 'd')})" for method, counts in found.items() if counts]
+    if not told:
+        return []
+    return [
+        f"on {_listed(tasks)} some methods start from a run that was trained before, and have its"
+        f" epochs besides their own: {_listed(told)}"
     ]
-    if shared == len(entries):
-        said.append(
-            "All runs shared the machine with others, so no time is shown; accuracies stand."
-        )
-    elif shared:
-        said.append(
-            f"{shared} of {len(entries)} runs shared the machine with others; they count for"
-            " accuracy and are left out of times."
-        )
-    return said
+
+
+def other_bits(rows: Sequence[Row]) -> list[str]:
+    """Say which methods call weights binary that have more than one bit."""
+    found = {
+        row.method: f"what {row.method} calls binary has {row.weight_bits}-bit weights"
+        for row in rows
+        if row.done and row.mode == "binary" and row.weight_bits != "1"
+    }
+    return [_listed(list(found.values()))] if found else []
+
+
+def caveats(results: Results) -> list[str]:
+    """Return what limits the sentences before: data that are not the published ones, shared time."""
+    entries = results.confirmed()
+    synthetic = sorted({e.task for e in entries if e.facts.get("synthetic")})
+    said = []
+    if synthetic:
+        named = _listed(synthetic)
+        said.append(f"the data of {named} are synthetic, so no published value compares")
+    rest = {task: note for task, note in results.notes.items() if task not in synthetic}
+    said += other_data(noted_tasks(rest))
+    return [*said, *shared_time([entry.shared for entry in entries])]
+
+
+def other_data(noted: Sequence[tuple[str, str]]) -> list[str]:
+    """Say which tasks have other data than the published ones, and what sets them apart.
+
+    >>> other_data([("a", "fewer images"), ("b", "smaller images")])
+    ['the data of a are not quite the published ones: fewer images; of b: smaller images']
+    """
+    if not noted:
+        return []
+    (tasks, note), *others = noted
+    told = [f"the data of {tasks} are not quite the published ones: {note}"]
+    told += [f"of {tasks}: {note}" for tasks, note in others[: NAMED - 1]]
+    left = len(others) - (NAMED - 1)
+    return ["; ".join([*told, *([f"and {left} more"] if left > 0 else [])])]
+
+
+def shared_time(shared: Sequence[bool]) -> list[str]:
+    """Say how many runs shared the machine with others, and what that means for times."""
+    if not any(shared):
+        return []
+    if all(shared):
+        return ["all runs shared the machine with others, so no time is shown; accuracies stand"]
+    return [
+        f"{sum(shared)} of {len(shared)} runs shared the machine with others; they count for"
+        " accuracy and are left out of times"
+    ]
 
 
 def significance(n: int, comparisons: Comparisons) -> str:
@@ -145,22 +266,39 @@ def claimed(found: Sequence[Difference], reference: str) -> str:
         why = "; ".join(dict.fromkeys(str(paired.p) for paired in told))
         return f"No difference from {reference} is claimed to be significant: {why}."
     how = f"by Wilcoxon's signed-rank test with Holm's correction over {able} comparisons"
-    clear = [said for each in found if (said := _clear(each))]
+    clear = [each for each in found if each.paired and each.paired.significant]
     if not clear:
         return (
             f"No difference from {reference} is significant at {ALPHA} {how}; that does not show"
             " that the methods are equal."
         )
-    more = f"; and {len(clear) - NAMED} more" if len(clear) > NAMED else ""
-    return f"Different from {reference} {how}: {'; '.join(clear[:NAMED])}{more}."
+    one_by_one = len(clear) <= NAMED
+    named = [_clear(each) for each in clear] if one_by_one else _clear_by_method(clear)
+    return f"Different from {reference} {how}: {'; '.join(named)}."
 
 
 def _clear(difference: Difference) -> str:
     """A significant difference in a few words."""
     paired = difference.paired
-    if paired is None or not paired.significant:
-        return ""
+    assert paired  # noqa: S101  # it is significant
     return (
         f"{difference.method} on {difference.task} ({paired.mean:+.2f} points,"
         f" p = {p_value(paired.p)}, n = {paired.n})"
     )
+
+
+def _clear_by_method(found: Sequence[Difference]) -> list[str]:
+    """Significant differences by method: on how many tasks, and from what to what."""
+    groups: dict[str, list[float]] = {}
+    for each in found:
+        assert each.paired  # noqa: S101  # it is significant
+        groups.setdefault(each.method, []).append(each.paired.mean)
+    order = sorted(groups.items(), key=lambda item: -len(item[1]))
+    told = [
+        f"{method} on {len(means)} task{'s' if len(means) > 1 else ''}"
+        f" ({_range(means, '+.2f')} points)"
+        for method, means in order
+    ]
+    left = len(told) - NAMED
+    more = [f"{left} other method{'s' if left > 1 else ''}"] if left > 0 else []
+    return [*told[:NAMED], *more]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from bnnbench.plugins import Plugins
     from bnnbench.results import Results
     from bnnbench.store import Store
 
@@ -32,6 +33,7 @@ def watch(
     *,
     every: float,
     show: bool = False,
+    plugins: Plugins | None = None,
 ) -> None:
     """Write the report of some studies until they are complete, or until Ctrl-C.
 
@@ -42,6 +44,7 @@ def watch(
         figures: what it shows, by name.
         every: the seconds between two looks at the database.
         show: open it in the web browser, once it is there.
+        plugins: those that say what to cite.
 
     Raises:
         UsageError: the studies came to their end without a finished confirming run, or are gone,
@@ -52,7 +55,7 @@ def watch(
             results = results_of(store, names)
             complete = is_complete(results, held=any(workers(store, name) for name in names))
             if results.confirmed():
-                write(path, build(results, figures))
+                write(path, build(results, figures, plugins))
                 say(f"{path.resolve()}: {status(results)}")
                 if show:
                     browse(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import torch
 
@@ -30,6 +31,15 @@ def images(side: int, train: int = 400, test: int = 150) -> Dataset:
     return Dataset(
         large(given.train, train), large(given.validation, 50), large(given.test, test), 10
     )
+
+
+def inked(data: Dataset) -> Dataset:
+    """Of each pixel of these images, whether there is ink."""
+    splits = (
+        Split(split.inputs, (split.inputs[:, 0] > 0).long())
+        for split in (data.train, data.validation, data.test)
+    )
+    return Dataset(*splits, classes=2, task="segmentation")
 
 
 class Bench(Workbench):
@@ -62,10 +72,18 @@ def run_of(bench, method="bop", architecture=MLP, epochs=4, seed=1, **hyper) -> 
     )
 
 
+def given_to(architecture, side, train, test):
+    """What a network is trained on: a U-Net has a class for each pixel."""
+    data = images(side, train, test)
+    return inked(data) if architecture == "unet" else data
+
+
 @functools.cache
-def _trained(side, method, architecture, shape, epochs, hyper):
-    bench = Bench(images(side))
+def _trained(side, method, architecture, shape, epochs, hyper, sizes):
+    bench = Bench(given_to(architecture, side, *sizes))
     run = run_of(bench, method, Part(architecture, dict(shape)), epochs, **dict(hyper))
+    if architecture == "unet":
+        run = replace(run, loss=Part("cross-entropy"))
     return train(bench, run)
 
 
@@ -77,15 +95,16 @@ def train(bench, run):
     return weights(run, training, "binary"), accuracy
 
 
-def trained(method="bop", architecture=MLP, side=8, epochs=4, **hyper):
+def trained(method="bop", architecture=MLP, side=8, epochs=4, sizes=(400, 150), **hyper):
     """A trained network in its binary mode, its data, and its test accuracies by mode.
 
-    Each is trained once; the network is a new one each time.
+    ``sizes`` are the images to train on and to test with. Each is trained once; the network is a
+    new one each time.
     """
     shape = tuple(sorted(architecture.hyperparameters.items()))
-    given = (method, architecture.name, shape, epochs, tuple(sorted(hyper.items())))
+    given = (method, architecture.name, shape, epochs, tuple(sorted(hyper.items())), sizes)
     kept, accuracy = _trained(side, *given)
-    data = images(side)
+    data = given_to(architecture.name, side, *sizes)
     return placed(kept, Bench(data).network(kept.run)), data, accuracy
 
 

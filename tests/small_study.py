@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bnnbench.deployments import Deployment, Timing
+from bnnbench.deployments import Deployment, Layer, Timing
 from bnnbench.measurements import Measurement
 from bnnbench.runs import Part, Run
 from bnnbench.store import CONFIRM, DONE
@@ -25,6 +25,20 @@ _TIMINGS = (
     Timing("packed", 100, 4.0, 3.0, 5.0),
     Timing("fp32", 100, 50.0, 40.0, 60.0),
 )
+_ALONE = Layer(
+    timings=(
+        Timing("packed", 1, 0.25, 0.2, 0.3),
+        Timing("fp32", 1, 1.5, 1.25, 2.0),
+        Timing("fp32-best", 1, 0.75, 0.5, 1.0),
+        Timing("packed", 100, 2.0, 1.0, 3.0),
+        Timing("fp32", 100, 50.0, 40.0, 60.0),
+    ),
+    name="conv2",
+    kind="convolution",
+    shape="8×6×6 → 16×4×4, 3×3",
+    bits="1/1",
+    macs=18_432,
+)
 DEPLOYED = Deployment(
     bytes={"binary": 1024, "thresholds": 256, "real": 768},
     float32=40 * 1024,
@@ -38,6 +52,7 @@ DEPLOYED = Deployment(
     foreign=0.02,
     environment={"processor": "Abacus <b>", "cores": 2, "packages": {"torch": "2.13.0"}},
     timings=_TIMINGS,
+    layers=(_ALONE,),
 )
 
 

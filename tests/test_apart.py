@@ -64,7 +64,7 @@ def test_departures_are_counted_or_told(store, shown):
         assert each not in shown(details=False)
         assert each in page.facts(Results(store, "s"))["file"]
     assert "in 2 points; 'bnnbench study show s' says in which\n" in shown(details=False)
-    assert verdict(store)[-1].startswith("The study departs from its source in 2 points;")
+    assert "The study departs from its source in 2 points, see below." == verdict(store)[-1]
     assert tuple(DEPARTURES) == page.facts(Results(store, "s"))["departures"]
 
 

@@ -41,20 +41,45 @@ MEANS = {"real": 90, "ste": 87, "bop": 84, "bmd": 93}
 FIGURES = ("test-accuracy", "accuracy", "loss", "flips")
 
 
+def cannot(reason, *, must=False):
+    """Skip; fail where a browser must be tried, or ``BNNBENCH_BROWSER=required`` says so."""
+    if must or os.environ.get("BNNBENCH_BROWSER") == "required":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 @pytest.fixture(scope="module")
 def chromium():
     """The browser; without one the tests are skipped, for nobody can be asked to have it."""
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
     if not found:
-        pytest.skip("there is no chromium")
-    if not os.environ.get("CI"):  # where CI is set and there is a browser, it must be tried
-        pytest.importorskip("playwright")
-    from playwright.sync_api import sync_playwright
+        cannot("no browser here: the path has neither chromium nor chromium-browser")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        # where CI is set and there is a browser, it must be tried
+        cannot("playwright is not installed", must=bool(os.environ.get("CI")))
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=list(FLAGS))
         yield browser
         browser.close()
+
+
+@pytest.mark.parametrize(
+    ("required", "must", "outcome"),
+    [
+        ("required", False, pytest.fail.Exception),
+        ("", True, pytest.fail.Exception),
+        ("", False, pytest.skip.Exception),
+    ],
+)
+def test_a_browser_can_be_required(monkeypatch, required, must, outcome):
+    """Without a browser tests are skipped, and fail where somebody says that it must be there."""
+    monkeypatch.setenv("BNNBENCH_BROWSER", required)
+
+    with pytest.raises(outcome, match="no browser"):
+        cannot("no browser", must=must)
 
 
 @pytest.fixture(scope="module")

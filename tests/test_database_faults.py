@@ -104,6 +104,38 @@ def run_on_a_full_disk(store, workbench, spare):
         engine.dispose()
 
 
+@pytest.mark.parametrize("writes", [5, 40])
+def test_database_that_becomes_read_only_loses_nothing(
+    store, tiny, workbench, undisturbed, monkeypatch, writes
+):
+    """SQLite says so in one line; once it may be written again the study ends as ever."""
+    from bnnbench.search import optuna_storage
+
+    monkeypatch.setattr(trainer.Notebook, "LATE", 0.0)
+    store.create_study("s", tiny, "cmd", "0")
+    engines, seen = [store.engine, optuna_storage(store).engine], []
+
+    def refuse(connection, cursor, statement, *_):
+        seen.append(statement)
+        if sum(each.startswith(("INSERT", "UPDATE")) for each in seen) >= writes:
+            connection.connection.execute("PRAGMA query_only=1")
+
+    for engine in engines:
+        sa.event.listen(engine, "before_cursor_execute", refuse)
+    with pytest.raises(Exception, match="attempt to write a readonly database") as error:
+        StudyRunner(store, "s", workbench, SILENT).run()
+    for engine in engines:
+        sa.event.remove(engine, "before_cursor_execute", refuse)
+        engine.dispose()
+    if isinstance(error.value, StoreError):
+        assert "\n" not in str(error.value)
+
+    StudyRunner(store, "s", workbench, SILENT).run()
+
+    assert undisturbed == results(store)
+    assert [] == look(store, workbench.checkpoints).faults
+
+
 def test_lock_is_waited_for(store, tiny):
     """While another process writes, a transaction waits its turn."""
     store.create_study("s", tiny, "cmd", "0")

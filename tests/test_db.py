@@ -339,6 +339,7 @@ BROKEN = {
     "DELETE FROM trials WHERE trial_id = 1": "refers to a row of trials that is not there",
     "UPDATE trials SET study_id = 2 WHERE trial_id = 1": "is done, Optuna's is missing",
     "UPDATE trial_values SET value = value + 1e-12 WHERE trial_id = 1": "Optuna's has",
+    "UPDATE trial_params SET param_value = param_value * 1.5 WHERE param_id = 1": "trained with",
     "UPDATE studies SET study_name = 's/t/other' WHERE study_id = 1": "there are no such runs",
     "UPDATE trials SET number = 7 WHERE number = 1": "Optuna's trial 7 has ended, but there is no",
     "UPDATE bnnbench_runs SET state = 'running' WHERE id = 5": "but nobody is at it",

@@ -11,13 +11,17 @@ import torch
 from torch import nn
 
 from bnnbench.cli import main
-from bnnbench.deployments import BATCHES, WAYS, Deployment, Refusal, kept
-from bnnbench.layers import BinaryActivation, BinaryConv2d, BinaryLinear
-from bnnbench.packing import timing
+from bnnbench.deployments import BATCHES, WAYS, Deployment, Refusal, Timing, kept
+from bnnbench.energy import Meter
+from bnnbench.layers import BinaryActivation, BinaryConv2d, BinaryLinear, binary_layers
+from bnnbench.packed.values import real
+from bnnbench.packing import largest, layers, timing
 from bnnbench.store import Store
+from bnnbench.summary import summarize
 from bnnbench_plugins.binarizers import SignHardTanh
 
 from .conftest import ROOT
+from .test_packing import binarized, packed
 
 STUDY = """
 [task]
@@ -95,16 +99,139 @@ def test_the_8_bit_network_is_the_network():
     assert isinstance(network[0], BinaryLinear)
 
 
+def turns(*ms, joules=None):
+    return [timing.Turn(each, joules and joules * each) for each in ms]
+
+
 def test_the_best_of_made_up_times():
     """Of the candidates the one with the least median; the default is one of them."""
-    found = {"packed": [1.0, 2.0, 3.0], "fp32": [5.0, 6.0, 7.0], "fp32-best medium": [4.0] * 3}
+    found = {
+        "packed": turns(1.0, 2.0, 3.0),
+        "fp32": turns(5.0, 6.0, 7.0),
+        "fp32-best medium": turns(4.0, 4.0, 4.0, joules=0.5),
+    }
 
     packed, plain, best = timing._best_of(found, 100)
 
-    assert packed == ("packed", 100, 2.0, 1.5, 2.5)
-    assert (plain.median, best.median) == (6.0, 4.0)
-    slower = found | {"fp32-best medium": [9.0] * 3}
-    assert 6.0 == timing._best_of(slower, 100)[2].median
+    assert packed == Timing("packed", 100, 2.0, 1.5, 2.5)
+    assert best == Timing("fp32-best", 100, 4.0, 4.0, 4.0, 2.0, 2.0, 2.0)
+    slower = found | {"fp32-best medium": turns(9.0, 9.0, 9.0)}
+    assert plain._replace(way="fp32-best") == timing._best_of(slower, 100)[2]
+    assert plain.median == 6.0
+
+
+class Steady:
+    """A meter that counts how often a network was called: two joules each time."""
+
+    def __init__(self, network):
+        self.calls = 0
+        network.register_forward_hook(self.count)
+
+    def count(self, *_):
+        self.calls += 1
+
+    def read(self):
+        return self.calls
+
+    def joules(self, before, after):
+        return 2.0 * (after - before)
+
+
+def test_energy_is_that_of_an_example():
+    """Two joules a call are 0.4 for each of five examples, however often a turn calls."""
+    network = dense()
+
+    found = timing.timed(
+        network, network, torch.randn(5, 64), 3, wanted=("packed", "fp32"), meter=Steady(network)
+    )
+
+    assert [t.way for t in found] == ["packed", "fp32", "fp32-best"]
+    for each in found:
+        assert (each.joules, each.joules_low, each.joules_high) == pytest.approx((0.4,) * 3)
+
+
+def test_energy_that_cannot_be_read():
+    """Nothing is made up."""
+    network = dense()
+    meter = Steady(network)
+    meter.joules = lambda before, after: None
+
+    found = timing.timed(network, network, torch.randn(5, 64), 3, meter=meter)
+
+    assert {None} == {each.joules for each in found}
+
+
+def alone(network, shape, classes):
+    """The layers of a network that is packed without a file."""
+    made = packed(network, shape, classes)
+    nodes = {name: name for name in binary_layers(network)}
+    return layers.Alone(made, nodes)
+
+
+def images_of(pad):
+    """Convolutions that grow, the last on real inputs; then dense layers."""
+    border = [nn.ConstantPad2d(1, pad)] if pad else []
+    edge = 0 if pad else 1
+    parts = [
+        BinaryConv2d(3, 4, 3, bias=False), BinaryActivation(SignHardTanh()),
+        *border, BinaryConv2d(4, 6, 3, padding=edge, bias=False),
+        BinaryActivation(SignHardTanh()), BinaryConv2d(6, 6, 1, bias=False), nn.ReLU(),
+        BinaryConv2d(6, 40, 3, bias=False), BinaryActivation(SignHardTanh()), nn.Flatten(),
+        BinaryLinear(640, 7, bias=False), BinaryActivation(SignHardTanh()), BinaryLinear(7, 5),
+    ]  # fmt: skip
+    return binarized(nn.Sequential(*parts))
+
+
+@pytest.mark.parametrize("pad", [0, -1])
+def test_the_largest_layers_are_timed(pad):
+    """Of each kind the one of the most products: among those of bits, where there are any.
+
+    3x3 on 4 channels, 6 filters at 6 x 6 places; the later one of 40 filters has real inputs.
+    """
+    network = images_of(pad)
+    found = alone(network, (3, 8, 8), 5)
+
+    timed = largest.timed_layers(
+        network, found, summarize(network, (3, 8, 8)).layers, torch.randn(100, 3, 8, 8), 3
+    )
+
+    conv, last = timed
+    assert (conv.kind, conv.shape, conv.bits) == ("convolution", "4×6×6 → 6×6×6, 3×3", "1/1")
+    assert conv.macs == 36 * 6 * 4 * 9 or pad
+    assert (last.kind, last.shape, last.bits, last.macs) == ("dense", "640 → 7", "1/1", 4480)
+    for layer in timed:
+        ways = [(t.batch, t.way) for t in layer.timings]
+        assert ways == [(b, w) for b in BATCHES for w in ("packed", "fp32", "fp32-best")]
+        assert all(0 < t.low <= t.median <= t.high for t in layer.timings)
+
+
+def test_layers_of_real_inputs_where_there_are_no_others():
+    """They are marked so."""
+    network = binarized(
+        nn.Sequential(BinaryLinear(9, 4, bias=False), nn.ReLU(), BinaryLinear(4, 2))
+    )
+    summary = summarize(network, (9,))
+
+    (layer,) = largest.timed_layers(
+        network, alone(network, (9,), 2), summary.layers, torch.randn(100, 9), 3
+    )
+
+    assert (layer.name, layer.bits, layer.shape, layer.macs) == ("0", "1/32", "9 → 4", 36)
+
+
+@pytest.mark.parametrize("pad", [0, 1])
+def test_what_is_timed_is_the_layer(pad):
+    """Of what a layer is given in the network, the packed one makes what the trained one does."""
+    network = images_of(pad)
+    found = alone(network, (3, 8, 8), 5)
+    seen = layers.watched(network, [*found.nodes], torch.randn(4, 3, 8, 8))
+
+    for name, (x, y) in seen.items():
+        module = network.get_submodule(name)
+        bias = 0 if module.bias is None else module.bias
+        made = real(found.run(name, found.given(name, module, x)))
+        torch.testing.assert_close(made + bias, y, rtol=1e-5, atol=1e-5)
+    assert {name for name in seen if found.takes_bits(name)} < {*seen}
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +259,7 @@ def test_every_method_is_packed_or_refused(done, capsys):
     assert {1} == {entries[run].number for run in runs.values()}
     assert isinstance(found["real"], Refusal)
     assert "real is judged by 'real'" in out
+    assert ("energy: not measured" in out) == (Meter().read() is None)
     for name in ("ste", "stochastic"):
         each = found[name]
         assert isinstance(each, Deployment)
@@ -142,14 +270,19 @@ def test_every_method_is_packed_or_refused(done, capsys):
         assert weights == each.macs["1/1"] + each.macs["1/32"]
         assert each.float32 > 4 * weights
         assert weights / 8 <= each.bytes["binary"] < weights / 4
+        (layer,) = each.layers
+        assert (layer.name, layer.shape, layer.bits, layer.macs) == (
+            *("dense2", "32 → 32", "1/1"),
+            1024,
+        )
     store.engine.dispose()
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--method", "stee"], "study s has no method 'stee'; did you mean 'ste'?"),
-        (["--task", "mnist"], "study s has no task 'mnist'"),
+        (["--method", "stee"], "there is no method 'stee' in this study; did you mean 'ste'?"),
+        (["--task", "mnist"], "there is no task 'mnist' in this study"),
     ],
 )
 def test_wrong_names(done, capsys, options, said):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from bnnbench.deployments import Refusal
 from bnnbench.results import Results
 from bnnbench.together import results_of
 from bnnbench_reports import deployed
+from bnnbench_reports.claims import claims_table
 from bnnbench_reports.data import collected
 from bnnbench_reports.figures import deployment
 from bnnbench_reports.page import build
@@ -75,22 +77,158 @@ def test_numbers_by_hand():
     assert DEPLOYED.speedup("bf16", 100) is None
 
 
+def test_throughput_by_hand():
+    """0.5 ms for each image are 2,000 images a second; 4 ms for 100 of them are 25,000."""
+    assert DEPLOYED.timing("packed", 1).throughput == 2_000
+    assert DEPLOYED.timing("packed", 100).throughput == 25_000
+    assert DEPLOYED.timing("fp32", 1).throughput == 500
+
+
 def test_tables_by_hand(kept):
-    """Sizes in KiB, shares of the MACs, milliseconds, and ratios of medians."""
+    """Sizes in KiB, milliseconds, and ratios of medians."""
     found = deployed.deployed(Results(kept, "s"))
     sizes, times = deployed.sizes_table(found), deployed.times_table(found)
 
     task = found[0].entry.task
     (row,) = sizes.rows
-    assert row == (
-        task, "ste", "1", "91.25", "0 of 10,000", "40.0", "2.0", "0.8", "20.0",
-        "90.0\u00a0%", "70.0\u00a0%",
-    )  # fmt: skip
+    assert row == (task, "ste", "1", "91.25", "0 of 10,000", "40.0", "2.0", "0.8", "20.0")
     assert times.columns[5:] == ["fp32", "fp32-best", "bf16", "int8"]
     assert times.rows == [
         [task, "ste", "1", "1", "0.500 (0.400 to 0.750)", "4.00\u00a0×", "–", "0.50\u00a0×", "–"],
         [task, "ste", "100", "1", "4.00 (3.00 to 5.00)", "12.50\u00a0×", "–", "–", "–"],
     ]
+
+
+def test_operations_by_hand(kept):
+    """700 of 1,000 products are 10.9 words: 310.9 operations are left, 3.2 times fewer."""
+    table = deployed.operations_table(deployed.deployed(Results(kept, "s")))
+
+    (row,) = table.rows
+    assert len(row) == len(table.columns)
+    assert row[2:] == ("1,000", "700", "70.0\u00a0%", "11", "200", "100", "3.2")
+    assert DEPLOYED.fewer == pytest.approx(1000 / (700 / 64 + 200 + 100))
+    assert replace(DEPLOYED, macs={"1/1": 128}).fewer == 64
+    assert replace(DEPLOYED, macs={}).fewer == 1
+
+
+def test_layers_by_hand(kept):
+    """A line for each size of a batch; 1.5 ms are 6 times 0.25 ms, 0.75 ms 3 times."""
+    table = deployed.layers_table(deployed.deployed(Results(kept, "s")))
+
+    assert [row[2:] for row in table.rows] == [
+        (
+            "conv2", "convolution", "8×6×6 → 16×4×4, 3×3", "1W1A", "1", "0.250 (0.200 to 0.300)",
+            "1.50 (1.25 to 2.00)", "6.00\u00a0×", "3.00\u00a0×",
+        ),
+        (
+            "conv2", "convolution", "8×6×6 → 16×4×4, 3×3", "1W1A", "100", "2.00 (1.00 to 3.00)",
+            "50.0 (40.0 to 60.0)", "25.00\u00a0×", "–",
+        ),
+    ]  # fmt: skip
+    assert {len(table.columns)} == {len(row) for row in table.rows}
+
+
+def metered(found, **joules):
+    """A deployment whose ways took so many joules for an example, in batches of 1."""
+    timings = [
+        t._replace(joules=joules[t.way], joules_low=joules[t.way] / 2, joules_high=1.0)
+        if t.way in joules and t.batch == 1
+        else t
+        for t in found.timings
+    ]
+    return replace(found, timings=tuple(timings))
+
+
+def test_energy_by_hand(kept):
+    """In millijoules, only of what was read, and of nothing where nothing was."""
+    (each,) = deployed.deployed(Results(kept, "s"))
+    found = each._replace(found=metered(DEPLOYED, packed=0.25, fp32=0.5))
+
+    assert deployed.energy_table([each]).rows == []
+    (row,) = deployed.energy_table([found]).rows
+    assert row[2:] == ("1", "250 (125 to 1000)", "500 (250 to 1000)", "–", "–", "–")
+
+
+def test_energy_comes_back(kept):
+    """And what was kept before there were layers and energy is read as it was."""
+    found = metered(DEPLOYED, packed=math.pi)
+    assert found == deployments.of_text(deployments.as_text(found))
+
+    old = json.loads(deployments.as_text(DEPLOYED))
+    del old["layers"]
+    old["timings"] = [timing[:5] for timing in old["timings"]]
+    assert replace(DEPLOYED, layers=()) == deployments.of_text(json.dumps(old))
+
+
+def test_the_page_says_whether_energy_was_read(kept):
+    """A table, or one line."""
+    page = build(Results(kept, "s"), [])
+    assert "Energy: the counters of the machine cannot be read." in page
+    assert "Millijoules" not in page
+
+    (ste,) = {e.run_id for e in kept.entries("s", method="ste", number=1)}
+    deployments.keep(kept, ste, metered(DEPLOYED, packed=0.25))
+    page = build(Results(kept, "s"), [])
+    assert "Energy: the counters" not in page
+    assert "Millijoules for one example." in page
+    assert "250 (125 to 1000)" in page
+
+
+# claims
+
+
+def claimed(found):
+    """What was measured, by the number that is claimed."""
+    rows = {row[0]: row for row in claims_table(found).rows}
+    numbers = {number: row for row in rows.values() for number in re.findall(r"\b\d+\b", row[0])}
+    return {number: row[3] for number, row in numbers.items()}
+
+
+AGAINST = "against float32, PyTorch as it comes (1 thread, n = 30)"
+
+
+def test_claims_by_hand(kept):
+    """Each stands beside what is nearest to it, with its shape, baseline, threads and rounds."""
+    found = deployed.deployed(Results(kept, "s"))
+
+    assert claimed(found) == {
+        "32": "t (a on d): 20.0\u00a0×, 1 network",
+        "7": f"t (a on d): 4.0\u00a0× in batches of 1, 12.5\u00a0× in batches of 100, {AGAINST}",
+        "23": "not measured in this study",
+        "58": (
+            "t (a on d), 8×6×6 → 16×4×4, 3×3: 6.0\u00a0× in batches of 1, 25.0\u00a0× in batches of"
+            f" 100, {AGAINST}; t (a on d), all layers, counted: 3.2\u00a0× fewer operations"
+        ),
+    }
+
+
+def test_claims_of_several_networks(kept):
+    """From the least to the most of a task's methods; of a dense layer, the claim for products."""
+    (each,) = deployed.deployed(Results(kept, "s"))
+    (layer,) = DEPLOYED.layers
+    slow = [t._replace(median=2 * t.median) if t.way == "packed" else t for t in layer.timings]
+    other = replace(
+        DEPLOYED,
+        float32=DEPLOYED.float32 // 2,
+        layers=(replace(layer, kind="dense", shape="9 → 5", timings=tuple(slow)),),
+    )
+    found = claimed([each, each._replace(found=other)])
+
+    assert found["32"] == "t (a on d): 10.0 to 20.0\u00a0×, 2 networks"
+    assert found["23"].startswith("t (a on d), 9 → 5: 3.0\u00a0× in batches of 1, 12.5\u00a0× in")
+    assert "9 → 5" not in found["58"]
+
+
+def test_claims_that_nothing_stands_beside(kept):
+    """Real inputs are no measure of XNOR and popcount, in a layer as in a network."""
+    (each,) = deployed.deployed(Results(kept, "s"))
+    (layer,) = DEPLOYED.layers
+    real = replace(DEPLOYED, macs={"1/32": 9}, layers=(replace(layer, bits="1/32"),))
+
+    found = claimed([each._replace(found=real)])
+    nothing = "not measured in this study"
+    assert (found["7"], found["23"], found["58"]) == (nothing, nothing, nothing)
+    assert found["32"].startswith("t (a on d): 20.0")
 
 
 def test_the_page_has_them(kept):
@@ -104,6 +242,12 @@ def test_the_page_has_them(kept):
     )
     assert "Abacus <b>" not in page
     assert "Time to answer, packed and otherwise" in page
+    for said in (
+        "58 times faster on the CPU",
+        "3.2\u00a0× fewer operations",
+        "8×6×6 → 16×4×4, 3×3",
+    ):
+        assert said in page
 
 
 def test_the_data_have_them(kept):
@@ -113,7 +257,12 @@ def test_the_data_have_them(kept):
     (found,) = known["deployments"]
     cell = known["cells"][found["cell"]]
     assert ("ste", 1) == (known["methods"][cell["method"]]["name"], found["seed"])
-    assert {"way": "fp32", "batch": 1, "median": 2.0, "low": 1.5, "high": 3.0} in found["timings"]
+    way = {"way": "fp32", "batch": 1, "median": 2.0, "low": 1.5, "high": 3.0}
+    unknown = dict.fromkeys(("joules", "joules_low", "joules_high"))
+    assert way | unknown in found["timings"]
+    (layer,) = found["layers"]
+    assert ("conv2", 18_432) == (layer["name"], layer["macs"])
+    assert layer["timings"][1] == way | unknown | {"median": 1.5, "low": 1.25, "high": 2.0}
     assert (40 * 1024, 91.25, 10_000) == (found["float32"], found["accuracy"], found["examples"])
     json.dumps(found, allow_nan=False)
 

@@ -95,6 +95,37 @@ def test_groups(groups, deep):
         assert_equal_sums(x, w, geometry, pad)
 
 
+def every(*shape):
+    """All arrays of signs of a shape, one after the other."""
+    return np.array([*itertools.product([-1, 1], repeat=int(np.prod(shape)))]).reshape(-1, *shape)
+
+
+FILTERS, PICTURES = every(1, 2, 2), every(1, 3, 3)  # 16 and 512: all that there are
+BORDERS = [(0, 0), (1, -1), (1, 0), (1, 1)]  #: how wide, and of what
+
+
+@pytest.mark.parametrize("stride", [*itertools.product((1, 2), (1, 2))])
+@pytest.mark.parametrize(("wide", "pad"), BORDERS)
+def test_every_small_convolution(wide, pad, stride):
+    """All 2x2 filters of one channel give all 3x3 images the sums of the loops, exhaustively."""
+    assert (len(FILTERS), len(PICTURES)) == (2**4, 2**9)
+    geometry = Geometry((2, 2), stride, (wide, wide))
+    assert_equal_sums(PICTURES, FILTERS, geometry, pad)
+
+
+@given(st.sampled_from([1, 2]), st.sampled_from(BORDERS), st.integers(0, 2**31))
+@settings(max_examples=20, deadline=None)
+def test_every_small_convolution_in_groups(stride, border, seed):
+    """So they do in two groups: every filter, every image in each, beside whatever is in the other.
+
+    All pairs of images are too many (2^18); each run of this test has 512 others.
+    """
+    (wide, pad), random = border, np.random.default_rng(seed)
+    x = np.concatenate([PICTURES, random.permutation(PICTURES)], axis=1)
+    w = np.concatenate([FILTERS, random.permutation(FILTERS)])
+    assert_equal_sums(x, w, Geometry((2, 2), (stride, stride), (wide, wide), groups=2), pad)
+
+
 @pytest.mark.parametrize("way", ["tables", "counts", "plain"])
 def test_every_way_of_counting(way, monkeypatch):
     """Kinds of places have the right base in each pass; 1x1 filters need no patches."""

@@ -78,4 +78,4 @@ def test_cifar10(method, tmp_path):
     made, accuracy, data = exported(dataset, Part("binarynet", values), given, tmp_path / "m")
     assert (made.compared.examples, made.compared.differing) == (len(data.test), 0)
     assert accuracy > 15
-    assert made.layers == 8
+    assert made.integers.layers == 8

@@ -13,7 +13,7 @@ from bnnbench.errors import UsageError
 from bnnbench.packed.description import Description
 from bnnbench.packed.network import PackedNetwork
 from bnnbench.packing.export import export
-from bnnbench.packing.onnx import as_onnx, check_extra, runner
+from bnnbench.packing.onnx import Runner, as_onnx, check_extra
 from bnnbench.packing.parity import ParityError
 from bnnbench.runs import Part
 
@@ -48,7 +48,7 @@ def test_network(name, given, side, method, tmp_path):
     assert (made.compared.examples, made.compared.differing) == (150, 0)
     onnx.checker.check_model(str(path), full_check=True)
     want = network(data.test.inputs)
-    torch.testing.assert_close(runner(path)(data.test.inputs), want, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(Runner(path)(data.test.inputs), want, rtol=1e-4, atol=1e-4)
 
 
 def test_thresholds_that_fall(tmp_path):
@@ -66,7 +66,7 @@ def test_any_batch(tmp_path):
     """The model takes batches of any size."""
     network, data, _ = trained()
     export(network, data, tmp_path / "m.onnx", form=as_onnx)
-    run = runner(tmp_path / "m.onnx")
+    run = Runner(tmp_path / "m.onnx")
     inputs = batch(data, 7)
     one_by_one = torch.cat([run(inputs[k : k + 1]) for k in range(7)])
     torch.testing.assert_close(run(inputs), one_by_one)

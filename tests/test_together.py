@@ -179,8 +179,10 @@ def test_what_stands_beside_the_numbers(store):
     assert ["before"] == [base.entry.method for base in together.bases()]
     assert 60.0 == together.bases()[0].validation
     said = repeat.limits(together)
-    assert "The runs had full scale (a), 0.1 of the published training (b)." == said[0]
-    assert "in 1 point" in said[1]
+    assert (
+        "The runs had full scale (a), 0.1 of the published training (b); the study departs from its"
+        " source in 1 point, see below."
+    ) == said
 
 
 def test_the_reference_is_the_first_that_there_is(store):

@@ -70,8 +70,10 @@ def commands(
     return [[*begin, "--device", device] for device in devices]
 
 
-def slots(device: str, count: int) -> list[str]:
-    """Return the device of each worker: they share the GPUs in turn.
+def slots(device: str, count: int, processes: int = 1) -> list[str]:
+    """Return the (first) device of each worker: they share the GPUs in turn.
+
+    A worker whose runs are trained by several ``processes`` has a GPU for each.
 
     >>> slots("cpu", 2)
     ['cpu', 'cpu']
@@ -80,8 +82,8 @@ def slots(device: str, count: int) -> list[str]:
         return [device] * count
     import torch
 
-    found = torch.cuda.device_count()
-    return [f"cuda:{number % found}" for number in range(count)]
+    groups = torch.cuda.device_count() // processes
+    return [f"cuda:{number % groups * processes}" for number in range(count)]
 
 
 def work(progress: CrewProgress, name: str, crew: Crew | Cluster) -> None:

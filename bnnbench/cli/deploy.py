@@ -8,8 +8,16 @@ import click
 
 from bnnbench.cli import Settings
 from bnnbench.cli.completion import studies
-from bnnbench.cli.options import again, checkpoints_option, open_store, storage_option
-from bnnbench.errors import IncompleteError, UsageError, suggestion
+from bnnbench.cli.options import (
+    again,
+    check_names,
+    checkpoints_option,
+    open_store,
+    rounds_option,
+    storage_option,
+    tasks_option,
+)
+from bnnbench.errors import IncompleteError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,17 +30,11 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("study", shell_complete=studies)
-@click.option("--task", "tasks", metavar="NAME", multiple=True, help="This task; may be repeated.")
+@tasks_option
 @click.option(
-    "--method", "methods", metavar="NAME", multiple=True, help="This method; may be repeated."
+    "--method", "methods", metavar="NAME", multiple=True, help="This method only; may be repeated."
 )
-@click.option(
-    "--rounds",
-    type=click.IntRange(min=3),
-    default=10,
-    show_default=True,
-    help="How often each way to compute a batch has its turn.",
-)
+@rounds_option(3)
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
 @checkpoints_option
 @storage_option
@@ -62,10 +64,14 @@ def command(
     chosen = _chosen(store, study, tasks, methods)
     plugins = settings.plugins(store.study(study))
     workbench = Workbench(plugins, "cpu", None, checkpoints_of(store, checkpoints))
+    unread = False
     for found in chosen:
         kept = _deployed(workbench, store, found, rounds, threads)
         deployments.keep(store, found.entry.run_id, kept)
         click.echo(f"{found.name}: {_said(kept)}")
+        unread |= isinstance(kept, deployments.Deployment) and not kept.is_metered
+    if unread:
+        click.echo("energy: not measured, the counters of this machine cannot be read")
     click.echo(f"report: bnnbench report {study}{again(storage)}")
 
 
@@ -80,13 +86,8 @@ def _chosen(store: Store, study: str, tasks: Iterable[str], methods: Iterable[st
     from bnnbench.results import Results
 
     results = Results(store, study)
-    for kind, names, known in (
-        ("task", tasks, [task.name for task in results.study.tasks]),
-        ("method", methods, [method.name for method in results.study.methods]),
-    ):
-        for name in names:
-            if name not in known:
-                raise UsageError(f"study {study} has no {kind} {name!r}{suggestion(name, known)}")
+    check_names("task", tasks, [task.name for task in results.study.tasks])
+    check_names("method", methods, [method.name for method in results.study.methods])
     asked = [
         (task, method)
         for task, method in results.asked

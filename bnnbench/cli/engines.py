@@ -26,8 +26,19 @@ HANDED_ON = ("BNNBENCH_", "PG", "OMP_")  #: how the variables begin that workers
 
 
 def engine_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--engine``, ``--address`` and ``--gpus-per-run``."""
+    """Add ``--processes-per-run``, ``--engine``, ``--address`` and ``--gpus-per-run``."""
     options = (
+        click.option(
+            "--processes-per-run",
+            "processes",
+            type=click.IntRange(min=1),
+            default=1,
+            show_default=True,
+            metavar="N",
+            help="Train each run in so many processes, each on its part of every batch: on a GPU"
+            " each, or on CPU with its share of the threads. The result is the same but for"
+            " rounding.",
+        ),
         click.option(
             "--engine",
             "kind",
@@ -63,6 +74,7 @@ class Engine:
     gpus: float | None
     workers: int | None
     threads: int | None
+    processes: int = 1
 
     @property
     def supervises(self) -> bool:
@@ -80,6 +92,11 @@ class Engine:
                 if value is not None:
                     raise UsageError(f"{option} is for Ray's workers; give --engine ray, too")
             return asked
+        if self.processes > 1:
+            raise UsageError(
+                "Ray's workers train a run in one process each, got --processes-per-run"
+                f" {self.processes}; give --engine processes, or one process"
+            )
         if find_spec("ray") is None:
             raise UsageError(
                 "--engine ray needs the Python package 'ray'; pip install 'bnnbench[ray]'"
@@ -102,6 +119,24 @@ class Engine:
                 "workers of a Ray cluster share a PostgreSQL database, got an SQLite file; give"
                 " --storage postgresql://USER@HOST/DATABASE (pip install 'bnnbench[postgres]'), or"
                 " no --address for a Ray on this machine alone"
+            )
+
+    def check_devices(self, device: str) -> None:
+        """Refuse a run in more processes than there are GPUs from the first one on.
+
+        Raises:
+            UsageError: in one line.
+        """
+        if self.processes == 1 or not device.startswith("cuda"):
+            return
+        import torch
+
+        first = int(device.partition(":")[2] or 0)
+        found = torch.cuda.device_count()
+        if first + self.processes > found:
+            raise UsageError(
+                "each process of a run has a GPU of its own, got --processes-per-run"
+                f" {self.processes} on {device} and {found} in all; take fewer, or --device cpu"
             )
 
     @property
@@ -129,7 +164,8 @@ class Engine:
 
         if self.kind == RAY:
             return self._cluster(settings, name, storage, options, audience)
-        devices = slots(device, self.workers or 1)
+        devices = slots(device, self.workers or 1, self.processes)
+        options = [*options, "--processes-per-run", str(self.processes)]
         # the environment, not the command, which others see: a URL may hold a password
         environment = {**os.environ, "BNNBENCH_STORAGE": storage}
         begun = commands(settings, name, devices, self.threads, options)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bnnbench.cli.completion import methods
+from bnnbench.errors import UsageError, suggestion
 from bnnbench.passwords import masked as masked
 from bnnbench.passwords import masked_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Iterable
 
     from bnnbench.store import Store
 
@@ -57,6 +58,35 @@ def threads_option(function: Callable[..., Any]) -> Callable[..., Any]:
         type=click.IntRange(min=1),
         help="Threads of torch. [default: what is measured to be faster, 1 or all]",
     )(function)
+
+
+def tasks_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--task``, which may be repeated; :func:`check_names` says whether there are such."""
+    return click.option(
+        "--task", "tasks", metavar="NAME", multiple=True, help="This task only; may be repeated."
+    )(function)
+
+
+def rounds_option(least: int) -> Callable[[Any], Any]:
+    """Return the option ``--rounds``: so many at least, ten by default."""
+    return click.option(
+        "--rounds",
+        type=click.IntRange(min=least),
+        default=10,
+        show_default=True,
+        help="Rounds that count: in each, everything has its turn.",
+    )
+
+
+def check_names(kind: str, names: Iterable[str], known: Collection[str]) -> None:
+    """Refuse the name of a task or method that a study does not have.
+
+    Raises:
+        UsageError: with the nearest name.
+    """
+    for name in names:
+        if name not in known:
+            raise UsageError(f"there is no {kind} {name!r} in this study{suggestion(name, known)}")
 
 
 def budget_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -74,8 +74,10 @@ def command(
     kept = checkpoints_of(store, checkpoints)
     workbench = Workbench(plugins, "cpu", threads, kept)
     again.check(workbench, found.entry.run)
-    weights = again.kept(workbench, found.entry.run) or trained(workbench, store, found)
-    made = _written(workbench, store, found, weights, path, write)
+    was_kept = again.kept(workbench, found.entry.run)
+    weights = was_kept or trained(workbench, store, found)
+    points = again.POINTS if was_kept else 0.0
+    made = _written(workbench, store, found, weights, path, write, points)
     if form == "onnx":
         _tell_size_of_model(made, path)
     else:
@@ -142,7 +144,13 @@ def _stored(store: Store, run_id: int) -> dict[tuple[str, str, int], float | Non
 
 
 def _written(
-    workbench: Workbench, store: Store, found: Found, weights: Weights, path: Path, form: Form
+    workbench: Workbench,
+    store: Store,
+    found: Found,
+    weights: Weights,
+    path: Path,
+    form: Form,
+    points: float,
 ) -> Exported:
     """Write the file, and say what was compared."""
     from bnnbench.packing.export import export, placed
@@ -151,8 +159,8 @@ def _written(
     network, data = placed(weights, workbench.network(run)), workbench.dataset(run.dataset)
     provenance = _provenance(store, found)
     _explain(provenance)
-    made = export(network, data, path, _called(run.dataset), provenance, form)
-    _tell(made, provenance)
+    made = export(network, data, path, _called(run.dataset), provenance, form, points)
+    _tell(made)
     return made
 
 
@@ -182,6 +190,7 @@ def _provenance(store: Store, found: Found) -> Provenance:
         key=entry.run.key,
         mode=BINARY,
         accuracy=accuracy,
+        stored_accuracy=accuracy,
         judged=judged,
         judged_accuracy=published,
         versions={**versions(), **entry.run.code},
@@ -203,17 +212,14 @@ def _percent(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.2f} %"
 
 
-def _tell(made: Exported, provenance: Provenance) -> None:
-    """Say what was compared with the trained network.
-
-    Raises:
-        BnnbenchError: the trained network has another accuracy than the stored one.
-    """
-    found = made.compared
-    if provenance.accuracy not in (None, found.accuracy):
+def _tell(made: Exported) -> None:
+    """Say what was compared with the trained network."""
+    found, origin = made.compared, made.packed.description.provenance
+    if origin is not None and origin.accuracy != origin.stored_accuracy:
         click.echo(
-            f"warning: the stored accuracy is {provenance.accuracy:.4f} %, on this machine it is"
-            f" {found.accuracy:.4f} %",
+            f"warning: the stored test accuracy is {origin.stored_accuracy:.4f} %, here it is"
+            f" {origin.accuracy:.4f} %: the weights were kept on another machine, or with another"
+            " device or number of threads; the file has both",
             err=True,
         )
     click.echo(
@@ -223,11 +229,14 @@ def _tell(made: Exported, provenance: Provenance) -> None:
     )
     if found.strays:
         click.echo(
-            f"in {found.strays} of them a sum within rounding of a threshold fell on its other side"
+            f"in {found.strays} of them {found.turned} signs of sums within rounding of 0 are"
+            " others; with the same signs, outputs are as near as all"
         )
-    if made.layers:
-        layers = "a binary layer" if made.layers == 1 else f"{made.layers} binary layers"
-        click.echo(f"checked layer by layer: {made.integers:,} integers of {layers}, all equal")
+    whole = made.integers
+    if whole.layers:
+        layers = "a binary layer" if whole.layers == 1 else f"{whole.layers} binary layers"
+        left = f" ({whole.left} filters of zeros have none)" if whole.left else ""
+        click.echo(f"checked layer by layer: {whole.equal:,} integers of {layers}, all equal{left}")
 
 
 def _tell_size(made: Exported, path: Path) -> None:

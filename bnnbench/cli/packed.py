@@ -59,5 +59,7 @@ def _origin(p: Provenance) -> None:
 
     click.echo(f"from {p.study}/{p.task}/{p.method}/{p.seed}, run {p.key}")
     judged = "" if p.judged == p.mode else f"; judged {p.judged}: {percent(p.judged_accuracy)}"
-    click.echo(f"test accuracy {p.mode}: {percent(p.accuracy)}{judged}")
+    is_other = p.stored_accuracy not in (None, p.accuracy)
+    stored = f" (in training {percent(p.stored_accuracy)})" if is_other else ""
+    click.echo(f"test accuracy {p.mode}: {percent(p.accuracy)}{stored}{judged}")
     click.echo(", ".join(f"{name} {version}" for name, version in p.versions.items()))

@@ -112,6 +112,7 @@ def run(
     """
     from bnnbench.cli.crew import CrewProgress, observer, work
     from bnnbench.experiments import Workbench
+    from bnnbench.helpers import Team
     from bnnbench.holding import shared
     from bnnbench.tuning import StudyRunner
     from bnnbench.workers import stop_with_supervisor
@@ -119,9 +120,12 @@ def run(
     engine = Engine(workers=workers, threads=threads, **asked)
     store, device = open_store(storage), usable_device(engine.device(device))
     engine.check_store(store)
+    engine.check_devices(device)
     kept = checkpoints_of(store, checkpoints)
     kept.check_folder()
-    workbench = Workbench(settings.plugins(store.study(name)), device, threads, kept)
+    study = store.study(name)
+    team = Team(engine.processes, settings.blocked, settings.files_of(study))
+    workbench = Workbench(settings.plugins(study), device, threads, kept, team)
     progress = observer(threads, supervises=engine.supervises, as_worker=as_worker)
     if plan:
         _plan(StudyRunner(store, name, workbench, progress))

@@ -13,12 +13,20 @@ import click
 
 from bnnbench.cli.completion import all_studies
 from bnnbench.cli.devices import usable_device
-from bnnbench.cli.options import device_option, open_store, storage_option, threads_option
+from bnnbench.cli.options import (
+    check_names,
+    device_option,
+    open_store,
+    rounds_option,
+    storage_option,
+    tasks_option,
+    threads_option,
+)
 from bnnbench.cli.progress import QUIET
 from bnnbench.cli.tables import console, table
 from bnnbench.costs import FEWEST
 from bnnbench.environment import FOREIGN
-from bnnbench.errors import DataError, UsageError, suggestion
+from bnnbench.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,19 +42,11 @@ if TYPE_CHECKING:
 
 @click.command("time")
 @click.argument("study", shell_complete=all_studies)
-@click.option(
-    "--task", "tasks", metavar="NAME", multiple=True, help="Time this task only; may be repeated."
-)
+@tasks_option
 @click.option(
     "--reference", metavar="NAME", help="The method to compare with. [default: real, or the first]"
 )
-@click.option(
-    "--rounds",
-    type=click.IntRange(min=1),
-    default=10,
-    show_default=True,
-    help="Visits of each method that count.",
-)
+@rounds_option(1)
 @click.option(
     "--steps",
     type=click.IntRange(min=1),
@@ -136,16 +136,13 @@ def _created(name: str, storage: str) -> Study | None:
 
 def _reference(study: Study, name: str | None) -> str:
     known = [method.name for method in study.methods]
-    if name is not None and name not in known:
-        raise UsageError(f"there is no method {name!r} in this study{suggestion(name, known)}")
+    check_names("method", [] if name is None else [name], known)
     return name or study.reference or known[0]
 
 
 def _chosen(study: Study, names: Sequence[str]) -> Sequence[str]:
     known = [task.name for task in study.tasks]
-    for name in names:
-        if name not in known:
-            raise UsageError(f"there is no task {name!r} in this study{suggestion(name, known)}")
+    check_names("task", names, known)
     return names or known
 
 

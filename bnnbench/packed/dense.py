@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from bnnbench.packed.thresholds import Thresholds
 
 
-class BinaryDense:
-    """Binary weights times binary inputs.
+class _Dense:
+    """What both kinds of inputs share.
 
     Args:
         weight: (outputs, words(length)).
@@ -34,6 +34,13 @@ class BinaryDense:
     def __init__(self, weight: Words, length: int) -> None:
         check_weight(weight, length)
         self.length = length
+
+
+class BinaryDense(_Dense):
+    """Binary weights (outputs, words(length)) times binary inputs."""
+
+    def __init__(self, weight: Words, length: int) -> None:
+        super().__init__(weight, length)
         self.weights = Weights.of(weight, length)
         self.base = np.full((1, len(weight)), length, np.int32)
         self.limits = self.weights.limits(self.base)
@@ -64,20 +71,14 @@ class BinaryDense:
         return np.ascontiguousarray(check_rows(x))
 
 
-class RealDense:
-    """Binary weights times real inputs; the error is at most (10 + length/64) 2^-24 sum |x|.
+class RealDense(_Dense):
+    """Binary weights (outputs, words(length)) times real inputs.
 
-    Args:
-        weight: (outputs, words(length)).
-        length: inputs.
-
-    Raises:
-        DataError: the weights are not so many words.
+    The error of a sum is at most (10 + length/64) 2^-24 sum |x|.
     """
 
     def __init__(self, weight: Words, length: int) -> None:
-        check_weight(weight, length)
-        self.length = length
+        super().__init__(weight, length)
         self.weight = sums.arranged(weight)
 
     @property

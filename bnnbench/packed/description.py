@@ -24,8 +24,9 @@ class Provenance(Plain):
     """Where a packed network comes from; accuracies are of the test split, in percent.
 
     ``run`` is the run's description as :mod:`bnnbench.runs` writes it, ``key`` its content key.
-    The network is that of ``mode``; ``judged`` is the mode that the method is judged by. An
-    accuracy is None where the run has not seen the test split.
+    The network is that of ``mode``: ``accuracy`` is what it had when it was exported,
+    ``stored_accuracy`` what the run measured, perhaps on another machine. ``judged`` is the mode
+    that the method is judged by. Accuracies are None where the run has not seen the test split.
     """
 
     study: str
@@ -36,6 +37,7 @@ class Provenance(Plain):
     key: str
     mode: str
     accuracy: FiniteFloat | None
+    stored_accuracy: FiniteFloat | None = None
     judged: str
     judged_accuracy: FiniteFloat | None
     versions: dict[str, str]

@@ -6,15 +6,17 @@ They are run twice: on the numbers themselves, and, when a network is loaded, on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional as F  # noqa: N812 -- as everybody calls it
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
+Arrays = Mapping[str, "NDArray[Any]"]  #: a file's tensors, by name
 Parts = Mapping[str, "Tensor"]  #: a node's tensors, by the ends of their names
 Operation = Callable[[Any, Parts, "list[Tensor]"], "Tensor"]
 
@@ -119,3 +121,23 @@ KEEPING: dict[str, Operation] = {
     "subsample": _subsample,
     "pixel_shuffle": _pixel_shuffle,
 }
+#: what is done to each number of a channel alone
+EACH = ("scale", "bias", "norm", "relu", "hardtanh", "prelu")
+
+
+def through(nodes: Iterable[Any], tensors: Arrays, numbers: Tensor, *, is_image: bool) -> Tensor:
+    """Return what nodes make of numbers (values, channels), each channel by itself.
+
+    Args:
+        nodes: one after the other, of those that do something to each number alone.
+        tensors: the file's.
+        numbers: float32.
+        is_image: whether they are images in the network: torch is given them in that shape.
+    """
+    channels = numbers.shape[1]
+    x = numbers.T.reshape(1, channels, 1, -1) if is_image else numbers
+    x = x.contiguous()
+    for node in nodes:
+        parts = {end: torch.from_numpy(tensors[f"{node.name}.{end}"]) for end in node.parts()}
+        x = REAL[node.op](node, parts, [x])
+    return x.reshape(channels, -1).T.contiguous() if is_image else x

@@ -1,6 +1,7 @@
 """How the nodes of a packed network are computed: a step for each, or one for several at once.
 
 binary layer -> [max_pool] -> threshold     one step, from bits to bits
+binary layer -> norm, scale, ... -> sign    one step, from real numbers to bits
 flatten -> binary_dense                     bits are closed up as they lie, (row, column,
 channel); the weights' columns are put in that order
 """
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
+from bnnbench.errors import DataError
 from bnnbench.packed.bits import joined, pack
 from bnnbench.packed.convolution import (
     BinaryConvolution,
@@ -21,10 +23,11 @@ from bnnbench.packed.convolution import (
     pack_filters,
 )
 from bnnbench.packed.dense import BinaryDense, RealDense
-from bnnbench.packed.operations import KEEPING, REAL
+from bnnbench.packed.operations import EACH, KEEPING, REAL, through
 from bnnbench.packed.pooling import Pooling, pooled
 from bnnbench.packed.shapes import BITS, INTS
 from bnnbench.packed.thresholds import Thresholds
+from bnnbench.packed.turns import Turns, real_turning
 from bnnbench.packed.values import Bits, Ints, bits, ints, real
 
 if TYPE_CHECKING:
@@ -105,7 +108,7 @@ class Plan:
         """A binary layer, together with its threshold where it has one."""
         is_dense = node.op == "binary_dense"
         if self.results[node.inputs[0]].kind != BITS:
-            return Step(node.name, node.inputs, self._of_real(node))
+            return self._of_real(node)
         layer: Any = self._dense(node) if is_dense else self._conv(node)
         pool, threshold = self._fusible(node)
         if threshold is None:
@@ -148,14 +151,49 @@ class Plan:
             self._filters(node), node.channels, _geometry(node), node.pad_value
         )
 
-    def _of_real(self, node: Any) -> Callable[..., Any]:
-        """A binary layer of real numbers."""
+    def _of_real(self, node: Any) -> Step:
+        """A binary layer of real numbers, together with the sign that it leads to."""
+        run = self._sums(node)
+        nodes, sign = self._to_sign(node)
+        turns = None if sign is None else self._turns(node, nodes)
+        if sign is None or turns is None:
+            back = _channels_first if node.op == "binary_conv" else torch.from_numpy
+            return Step(node.name, node.inputs, lambda x: back(run(x)))
+        self.done |= {n.name for n in (*nodes, sign)}
+        channels = len(turns.least)
+        return Step(sign.name, node.inputs, lambda x: Bits(turns(run(x)), channels))
+
+    def _sums(self, node: Any) -> Callable[[Any], NDArray[np.float32]]:
+        """What a binary layer makes of real numbers, with the channels last."""
         if node.op == "binary_dense":
             dense = RealDense(pack(self._signs(node, node.features)), node.features)
-            return lambda x: torch.from_numpy(dense(real(x).contiguous().numpy()))
+            return lambda x: dense(real(x).contiguous().numpy())
         filters, geometry = self._filters(node), _geometry(node)
         conv = RealConvolution(filters, node.channels, geometry, float(node.pad_value))
-        return lambda x: _channels_first(conv(_channels_last(real(x))))
+        return lambda x: conv(_channels_last(real(x)))
+
+    def _to_sign(self, node: Any) -> tuple[list[Any], Any]:
+        """The nodes between a layer and a sign that alone need its sums, and the sign or None."""
+        nodes: list[Any] = []
+        after = self.only.get(node.name) if self.fused else None
+        while after is not None and after.op in EACH:
+            nodes.append(after)
+            after = self.only.get(after.name)
+        return nodes, after if after is not None and after.op == "sign" else None
+
+    def _turns(self, node: Any, nodes: list[Any]) -> Turns | None:
+        """Where the sign turns, None where it may do so more than once."""
+        channels, is_image = self.results[node.name].shape[0], node.op == "binary_conv"
+        slopes = [self._part(n, "slope") for n in nodes if n.op == "prelu"]
+        widens = any(n.op == "scale" and n.channels != channels for n in nodes)
+        if widens or any((slope < 0).any() for slope in slopes):
+            return None
+        try:
+            return real_turning(
+                lambda x: through(nodes, self.tensors, x, is_image=is_image), channels
+            )
+        except DataError:  # it makes NaN of some sums
+            return None
 
     def _filters(self, node: Any) -> NDArray[np.uint64]:
         signs = self._signs(node, node.taps)

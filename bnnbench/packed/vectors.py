@@ -5,6 +5,7 @@ of 64 numbers gives 64 bits; LLVM makes of it what the processor has: for AVX2 e
 and two moves of sign bits, without any vectors a loop. All are for little-endian processors.
 
     word(x, i)                the signs of x[i], ..., x[i + 63]: bit j is x[i + j] >= 0
+    reaching(x, d, least, i)  bit j is d[i + j] x[i + j] >= least[i + j], for 64 of each
     half(x, i, most, j)       bit l is x[i + l] <= most[j + l], for 32 counts
     differences(base, i, x, j, out, k)   out[k + l] = base[i + l] - 2 x[j + l], for 32 counts
     turned(a)                 64 words as a square of bits, transposed in place
@@ -82,6 +83,24 @@ def word(typing: Any, x: Any, i: Any) -> Any:
 
 
 @intrinsic
+def reaching(typing: Any, x: Any, d: Any, least: Any, i: Any) -> Any:
+    """Return where 64 float32 from x[i] on, times those of d, reach those of least, as a word."""
+
+    def generate(context, builder, signature, arguments):
+        place, kind = scaled(builder, arguments[3], 4), vector(ir.FloatType(), 64)
+        numbers, factors, bounds = (
+            load(
+                builder, pointer(context, builder, signature.args[n], arguments[n]), place, kind, 4
+            )
+            for n in range(3)
+        )
+        product = builder.fmul(numbers, factors)
+        return builder.bitcast(builder.fcmp_ordered(">=", product, bounds), I64)
+
+    return types.uint64(x, d, least, types.intp), generate
+
+
+@intrinsic
 def half(typing: Any, x: Any, i: Any, most: Any, j: Any) -> Any:
     """Return where 32 counts from x[i] on are at most the int32 from most[j] on."""
     bits = x.dtype.bitwidth
@@ -142,6 +161,22 @@ def _rest(x, start):
     for j in range(start, x.size):
         bits |= U64(x[j] >= 0) << U64(j - start)
     return bits
+
+
+@njit
+def pack_reaching(x, d, least, packed):
+    """Write where float32 (n, length), times d, reach ``least`` (length,) as words (n, words)."""
+    n, length = x.shape
+    full = length // 64
+    for r in range(n):
+        row = x[r]
+        for i in range(full):
+            packed[r, i] = reaching(row, d, least, 64 * i)
+        if full * 64 < length:
+            bits = U64(0)
+            for j in range(64 * full, length):
+                bits |= U64(d[j] * row[j] >= least[j]) << U64(j - 64 * full)
+            packed[r, full] = bits
 
 
 @njit

@@ -1,7 +1,9 @@
 """The weights of a run in its binary mode: those that were kept, or trained again.
 
 A run repeats bit for bit on one machine, on CPU: what is trained again has the accuracies that are
-stored, or is not used. Nothing that is stored of the run changes.
+stored, or is not used. Weights that were kept may come from another machine, device or number of
+threads, where rounding turns a sign here and there: they may have another accuracy here, by
+:data:`POINTS` at most. Nothing that is stored of the run changes.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from bnnbench.runs import Run
 
     Place = tuple[str, str, int]  #: a split, an inference mode and an epoch
+
+POINTS = 1.0  #: percentage points by which the accuracy of kept weights may be another here
 
 
 def check(workbench: Workbench, run: Run) -> None:

@@ -11,6 +11,8 @@ import torch
 from bnnbench.deployments import BATCHES, Deployment
 from bnnbench.environment import Neighbours, describe_environment
 from bnnbench.packing.export import export
+from bnnbench.packing.largest import timed_layers
+from bnnbench.packing.layers import Alone
 from bnnbench.packing.timing import timed
 from bnnbench.summary import summarize
 
@@ -47,11 +49,12 @@ def deployment(
         for batch in BATCHES
         for timing in timed(network, made.packed, inputs[:batch].contiguous(), rounds)
     ]
-    size = made.packed.size()
+    size, summary = made.packed.size(), summarize(network, data.shape)
+    layers = timed_layers(network, Alone(made.packed, made.nodes), summary.layers, inputs, rounds)
     return Deployment(
         bytes={kind: size[kind] for kind in ("binary", "thresholds", "real")},
         float32=size["float32"],
-        macs=summarize(network, data.shape).macs,
+        macs=summary.macs,
         examples=made.compared.examples,
         differing=made.compared.differing,
         strays=made.compared.strays,
@@ -61,4 +64,5 @@ def deployment(
         foreign=neighbours.foreign_share(),
         environment=describe_environment(plugins, "cpu"),
         timings=tuple(timings),
+        layers=layers,
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bnnbench.errors import UsageError
+from bnnbench.errors import BnnbenchError, UsageError
 from bnnbench.evaluation import batches_of
 from bnnbench.handover import check_places
 from bnnbench.layers import BinaryActivation
@@ -18,32 +18,41 @@ from bnnbench.packed.description import Description, Preprocessing
 from bnnbench.packed.file import write
 from bnnbench.packed.network import PackedNetwork, load
 from bnnbench.packing.folding import folded
+from bnnbench.packing.integers import integers
 from bnnbench.packing.lowering import lowered
-from bnnbench.packing.parity import LOOKED_AT, Compared, compared, integers
+from bnnbench.packing.parity import compared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
-    from torch import Tensor, nn
+    from torch import nn
 
     from bnnbench.checkpoints import Weights
     from bnnbench.interfaces import Dataset
     from bnnbench.packed.description import Provenance
+    from bnnbench.packing.integers import Integers
     from bnnbench.packing.lowering import Draft
+    from bnnbench.packing.parity import Compared
+    from bnnbench.packing.signs import Answer
 
-    Answer = Callable[[Tensor], Tensor]  #: from inputs to outputs
     Form = Callable[[Path, Description, dict[str, NDArray[Any]]], Answer]
+
+
+LOOKED_AT = 256  #: examples whose integers are compared
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A packed network that was checked, and what was compared."""
+    """A packed network that was checked, and what was compared.
+
+    ``nodes`` are those of its binary layers, by their names in the trained network.
+    """
 
     packed: PackedNetwork
     compared: Compared
-    layers: int
-    integers: int
+    integers: Integers
+    nodes: Mapping[str, str]
 
 
 def placed(weights: Weights, network: nn.Module) -> nn.Module:
@@ -66,15 +75,9 @@ def bytes_in_float32(network: nn.Module) -> int:
 
 
 def described(
-    network: nn.Module, data: Dataset, said: str, provenance: Provenance | None
-) -> tuple[Draft, Description, dict[str, NDArray[Any]]]:
-    """Return a network as nodes, as a file describes it, and its tensors.
-
-    Raises:
-        UsageError: something in it cannot be packed; the message names it.
-    """
-    draft = lowered(network, data.shape)
-    folded(draft)
+    network: nn.Module, draft: Draft, data: Dataset, said: str, provenance: Provenance | None
+) -> tuple[Description, dict[str, NDArray[Any]]]:
+    """Return the nodes of a network as a file describes them, and its tensors."""
     preprocessing, tensors = _preprocessing(data, said)
     description = Description(
         shape=data.shape,
@@ -84,7 +87,7 @@ def described(
         preprocessing=preprocessing,
         provenance=provenance,
     )
-    return draft, description, {**draft.tensors, **tensors}
+    return description, {**draft.tensors, **tensors}
 
 
 def _preprocessing(data: Dataset, said: str) -> tuple[Preprocessing, dict[str, NDArray[Any]]]:
@@ -111,10 +114,12 @@ def export(
     said: str = "",
     provenance: Provenance | None = None,
     form: Form = as_safetensors,
+    points: float = 0.0,
 ) -> Exported:
     """Write a network with binary weights as a packed file, if that is the same network.
 
-    What is compared with it is read back from the written file, which then gets its name.
+    What is compared with it is read back from the written file, which then gets its name. Where the
+    accuracy is another than that of the provenance, it is written beside it.
 
     Args:
         network: in evaluation mode.
@@ -123,19 +128,49 @@ def export(
         said: what the data set calls its preprocessing.
         provenance: where the network comes from.
         form: writes the file, and returns what answers from it.
+        points: by which its accuracy may differ from that of the provenance, in percentage points;
+            one example may always.
 
     Raises:
         UsageError: something cannot be packed, or the file cannot be written.
         ParityError: the packed network is another.
+        BnnbenchError: the accuracy is not the run's.
     """
-    draft, description, tensors = described(network, data, said, provenance)
-    packed = PackedNetwork(description, tensors)
+    draft = lowered(network, data.shape)
+    plain = draft.copy()
+    folded(draft)
+    description, tensors = described(network, draft, data, said, provenance)
     with beside(path) as part:
-        found = compared(network, form(part, description, tensors), data.test, data.task)
+        answer = form(part, description, tensors)
+        found = compared(network, answer, plain, data.test, data.task)
         found.check()
+        if provenance is not None and provenance.accuracy not in (None, found.accuracy):
+            settled = _settled(provenance, found, points)
+            description = description.model_copy(update={"provenance": settled})
+            form(part, description, tensors)
+        packed = PackedNetwork(description, tensors)
         inputs, _ = next(batches_of(data.test))
-        layers, count = integers(network, packed, draft.layers, inputs[:LOOKED_AT])
-    return Exported(packed, found, layers, count)
+        whole = integers(network, packed, draft.layers, inputs[:LOOKED_AT])
+    nodes = {name: layer.node for name, layer in draft.layers.items()}
+    return Exported(packed, found, whole, nodes)
+
+
+def _settled(provenance: Provenance, found: Compared, points: float) -> Provenance:
+    """The provenance with the accuracy that was measured beside the stored one.
+
+    Raises:
+        BnnbenchError: they are too far from each other to be one network's.
+    """
+    stored, measured = provenance.accuracy or 0.0, found.accuracy
+    if abs(measured - stored) > (max(points, 100 / found.examples) if points else 0.0):
+        within = f", within {points:g} points of rounding," if points else ""
+        raise BnnbenchError(
+            f"a run's network must have the accuracy that is stored of it{within} but run"
+            f" {provenance.key} has {stored:.4f} % on the test split, here it is {measured:.4f} %:"
+            " the data set, a plugin or torch is another than in training; export it where it was"
+            " trained, or run the study anew here"
+        )
+    return provenance.model_copy(update={"accuracy": measured, "stored_accuracy": stored})
 
 
 @contextmanager

@@ -17,7 +17,7 @@ import torch
 
 from bnnbench.errors import DataError
 from bnnbench.packed import nodes as ops
-from bnnbench.packed.operations import REAL
+from bnnbench.packed.operations import EACH, through
 from bnnbench.packed.shapes import BITS, REALS, kind_of
 from bnnbench.packed.thresholds import turning
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bnnbench.packing.lowering import Draft
-
-EACH = ("scale", "bias", "norm", "relu", "hardtanh", "prelu")  #: what is done to each number alone
 
 
 class _Chain:
@@ -121,8 +119,4 @@ def _rises(draft: Draft, chain: _Chain) -> bool:
 
 def _through(draft: Draft, chain: _Chain, nodes: list[Any], n: Tensor) -> Tensor:
     """What the nodes make of integers (values, channels), in the shape that the network has."""
-    x = n.T.reshape(1, chain.channels, 1, -1).contiguous() if chain.is_image else n.contiguous()
-    for node in nodes:
-        ends = {end: torch.from_numpy(draft.tensors[f"{node.name}.{end}"]) for end in node.parts()}
-        x = REAL[node.op](node, ends, [x])
-    return x.reshape(chain.channels, -1).T.contiguous() if chain.is_image else x
+    return through(nodes, draft.tensors, n, is_image=chain.is_image)

@@ -15,7 +15,7 @@ import torch
 from bnnbench.errors import UsageError
 from bnnbench.packed import nodes as ops
 from bnnbench.packing.functions import FUNCTIONS, METHODS
-from bnnbench.packing.modules import MODULES, refused
+from bnnbench.packing.modules import MODULES, Layer, refused
 from bnnbench.packing.tracing import output_of, traced
 
 if TYPE_CHECKING:
@@ -30,13 +30,15 @@ LONGEST = 180  #: letters of a module's name that are kept
 class Draft:
     """The nodes of a packed network that is being made, in their order, and their tensors.
 
-    ``layers`` are the nodes that hold a module's weights, by the module's name.
+    ``layers`` are the nodes that hold a module's weights, by the module's name; ``signs`` those of
+    a binary activation, one for each time that it is called.
     """
 
     def __init__(self) -> None:
         self.nodes: dict[str, Any] = {}
         self.tensors: dict[str, NDArray[Any]] = {}
-        self.layers: dict[str, str] = {}
+        self.layers: dict[str, Layer] = {}
+        self.signs: dict[str, list[str]] = {}
 
     def add(self, kind: Any, name: str, inputs: Sequence[str], **given: Any) -> str:
         """Add a node and return its name, which is made another if it is taken or has odd letters.
@@ -54,6 +56,13 @@ class Draft:
         for end, value in parts.items():
             self.tensors[f"{free}.{end}"] = _array(value)
         return free
+
+    def copy(self) -> Draft:
+        """Return a draft that stays as it is when this one is folded."""
+        made = Draft()
+        made.nodes, made.tensors = {**self.nodes}, {**self.tensors}
+        made.layers, made.signs = {**self.layers}, {**self.signs}
+        return made
 
     def keep(self, nodes: Sequence[Any]) -> None:
         """Keep these nodes alone, in this order."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 
 
 KNOWN = "docs/packed-format.md lists those that can be"
+
+
+class Layer(NamedTuple):
+    """The nodes of a binary layer: its weights, and the sum of its inputs where it has a shift."""
+
+    node: str
+    total: str | None
 
 
 def pair(value: Any) -> tuple[int, int]:
@@ -81,31 +88,25 @@ def _norm(
 def _max_pool(draft: Draft, name: str, module: nn.MaxPool2d, inputs: list[str]) -> str:
     if module.return_indices:
         raise refused(name, "returns indices")
-    return draft.add(
-        ops.MaxPool,
-        name,
-        inputs,
-        kernel=pair(module.kernel_size),
-        stride=pair(module.stride),
-        padding=pair(module.padding),
-        dilation=pair(module.dilation),
-        ceil=module.ceil_mode,
-    )
+    return draft.add(ops.MaxPool, name, inputs, dilation=pair(module.dilation), **_window(module))
 
 
 def _avg_pool(draft: Draft, name: str, module: nn.AvgPool2d, inputs: list[str]) -> str:
     if module.divisor_override:
         raise refused(name, "divides by a number of its own")
     return draft.add(
-        ops.AvgPool,
-        name,
-        inputs,
-        kernel=pair(module.kernel_size),
-        stride=pair(module.stride),
-        padding=pair(module.padding),
-        ceil=module.ceil_mode,
-        count_pad=module.count_include_pad,
+        ops.AvgPool, name, inputs, count_pad=module.count_include_pad, **_window(module)
     )
+
+
+def _window(module: nn.MaxPool2d | nn.AvgPool2d) -> dict[str, Any]:
+    """What a pooling looks at."""
+    return {
+        "kernel": pair(module.kernel_size),
+        "stride": pair(module.stride),
+        "padding": pair(module.padding),
+        "ceil": module.ceil_mode,
+    }
 
 
 def _mean(draft: Draft, name: str, module: nn.AdaptiveAvgPool2d, inputs: list[str]) -> str:
@@ -197,22 +198,25 @@ def _binary(
     """Add a binary layer, then what its scale, its shift and its bias ask for."""
     signs = signs_of(module.weight, name)
     made = draft.add(kind, name, inputs, weight=bytes_of(signs.bits), **size)
-    draft.layers[name] = made
     filters = len(signs.bits)
-    end = made
+    end, total = made, None
     if signs.scale is not None:
         end = draft.add(ops.Scale, f"{name}.scale", [end], channels=filters, scale=signs.scale)
     if signs.shift is not None:
-        end = _shifted(draft, name, signs, end, inputs, (kind, size | {count: 1}))
+        end, total = _shifted(draft, name, signs, end, inputs, (kind, size | {count: 1}))
     if module.bias is not None:
         end = draft.add(ops.Bias, f"{name}.bias", [end], channels=filters, bias=module.bias)
+    draft.layers[name] = Layer(made, total)
     return end
 
 
 def _shifted(
     draft: Draft, name: str, signs: Signs, end: str, inputs: list[str], layer: tuple[Any, Any]
-) -> str:
-    """Add shift times the sum of a filter's inputs: what a filter of +1 alone makes of them."""
+) -> tuple[str, str]:
+    """Add shift times the sum of a filter's inputs: what a filter of +1 alone makes of them.
+
+    The node of the sum is returned after the one that gives the result.
+    """
     kind, size = layer
     if size.get("groups", 1) > 1:
         raise refused(name, "has groups, and filters whose two values are no +-scale")
@@ -220,7 +224,7 @@ def _shifted(
     total = draft.add(kind, f"{name}.sum", inputs, weight=bytes_of(ones), **size)
     shift: Any = signs.shift
     shift = draft.add(ops.Scale, f"{name}.shift", [total], channels=len(shift), scale=shift)
-    return draft.add(ops.Add, f"{name}.shifted", [end, shift])
+    return draft.add(ops.Add, f"{name}.shifted", [end, shift]), total
 
 
 #: numbers whose signs an activation must give: around 0, and far from it
@@ -233,7 +237,9 @@ def _activation(draft: Draft, name: str, module: BinaryActivation, inputs: list[
     if module.learned or not torch.equal(module.binarizer.forward(tried), sign(tried)):
         told = type(module.binarizer).__name__
         raise refused(name, f"is an activation by {told}, which is not the sign of its input")
-    return draft.add(ops.SignOf, name, inputs)
+    made = draft.add(ops.SignOf, name, inputs)
+    draft.signs.setdefault(name, []).append(made)
+    return made
 
 
 MODULES: dict[type[nn.Module], Rule] = {

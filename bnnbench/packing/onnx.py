@@ -13,6 +13,7 @@ source: the operators of ONNX, opset 17, IR version 8
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from bnnbench.errors import UsageError
 from bnnbench.packed.nodes import INPUT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -50,32 +51,57 @@ def check_extra() -> None:
             )
 
 
-def as_onnx(
-    path: Path, description: Description, tensors: dict[str, NDArray[Any]]
-) -> Callable[[Tensor], Tensor]:
+def as_onnx(path: Path, description: Description, tensors: dict[str, NDArray[Any]]) -> Runner:
     """Write a packed network as an ONNX model; return what runs it with onnxruntime."""
     import onnx
 
     model = Drawing(description, tensors).model()
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString())
-    return runner(path)
+    return Runner(path, [n.name for n in description.nodes if n.op in ("sign", "threshold")])
 
 
-def runner(path: Path) -> Callable[[Tensor], Tensor]:
-    """Return what runs an ONNX model on the CPU, from inputs to outputs."""
+class Runner:
+    """Runs an ONNX model on the CPU, from inputs to outputs.
+
+    ``signs`` are the results of which a watcher is told; for these the same operators are run once
+    more, with more outputs.
+    """
+
+    def __init__(self, path: Path, signs: Sequence[str] = ()) -> None:
+        self.path, self.signs = path, signs
+        self.session = _session(str(path))
+
+    def __call__(self, inputs: Tensor, watch: Callable[[str, Any], None] | None = None) -> Tensor:
+        """Return the outputs of a batch."""
+        import torch
+
+        given = {INPUT: inputs.contiguous().numpy()}
+        if watch is None:
+            (outputs,) = self.session.run([OUTPUT], given)
+            return torch.from_numpy(outputs)
+        outputs, *signs = self._watched.run([OUTPUT, *self.signs], given)
+        for name, values in zip(self.signs, signs, strict=True):
+            watch(name, torch.from_numpy(values))
+        return torch.from_numpy(outputs)
+
+    @functools.cached_property
+    def _watched(self) -> Any:
+        import onnx
+
+        model = onnx.load(self.path)
+        ends = [onnx.helper.make_tensor_value_info(n, 1, None) for n in self.signs]
+        model.graph.output.extend(ends)
+        return _session(model.SerializeToString())
+
+
+def _session(model: str | bytes) -> Any:
     import onnxruntime
     import torch
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-    def run(inputs: Tensor) -> Tensor:
-        (outputs,) = session.run([OUTPUT], {INPUT: inputs.contiguous().numpy()})
-        return torch.from_numpy(outputs)
-
-    return run
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 class Drawing:

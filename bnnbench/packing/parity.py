@@ -1,42 +1,36 @@
-"""Whether a packed network is the trained one: on a whole split, and layer by layer.
+"""Whether a packed network is the trained one, on a whole split.
 
     predictions    the class of the largest output, equal on every example (and every pixel)
     outputs        within ROUNDING of the largest of the example's outputs
-    integers       what each binary layer makes of bits, given the inputs that it has in the
-                   trained network: equal, all of them
 
 A sum of real numbers has another rounding where it is taken in another order. Where such a sum lies
-within that of 0, a sign may turn, and the outputs of that example differ by more than rounding.
-Such examples are counted: at most STRAY of all, and their predictions are equal too.
+within that of 0, a sign may turn, and the outputs of that example differ by more than rounding. All
+signs of such an example are looked at (:mod:`bnnbench.packing.signs`): each that is another must be
+of a sum within its bound of 0, and with the same signs the outputs are equal within ROUNDING too.
+There is no example of which neither may hold.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from bnnbench.errors import BnnbenchError
 from bnnbench.evaluation import batches_of
 from bnnbench.metrics import TALLIES
-from bnnbench.packed import nodes as ops
-from bnnbench.packed.plan import Plan
-from bnnbench.packed.shapes import BITS
-from bnnbench.packed.values import bits, real
-from bnnbench.packing.modules import pair
+from bnnbench.packing.signs import told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from torch import Tensor, nn
 
     from bnnbench.interfaces import Examples, Task
-    from bnnbench.packed.network import PackedNetwork
+    from bnnbench.packing.lowering import Draft
+    from bnnbench.packing.signs import Answer
 
 ROUNDING = 1e-4  #: of the largest of an example's outputs
-STRAY = 0.01  #: the share of examples in which a sign may turn by rounding
-LOOKED_AT = 256  #: examples whose integers are compared
+TOGETHER = 32  #: examples whose signs are looked at in one go
 WAY_OUT = "nothing was written, docs/packed-format.md says what may lead to this"
 
 
@@ -48,29 +42,56 @@ class ParityError(BnnbenchError):
 class Compared:
     """What was compared: examples, the largest difference of outputs and the largest output.
 
-    ``strays`` are examples whose outputs differ by more than rounding, ``differing`` those whose
-    predictions do. ``accuracy`` is the trained network's, in percent.
+    ``differing`` are examples whose predictions differ. ``strays`` are those whose outputs do by
+    more than rounding, for ``turned`` signs of theirs are others; the difference of their outputs
+    is that with the same signs. ``accuracy`` is the trained network's, in percent. ``fault`` says
+    what is not as it must be, beside predictions.
     """
 
     examples: int = 0
     differing: int = 0
     strays: int = 0
+    turned: int = 0
     difference: float = 0.0
     largest: float = 0.0
     accuracy: float = 0.0
+    fault: str = ""
 
-    def add(self, got: Tensor, want: Tensor) -> None:
-        """Compare the outputs of a batch."""
-        off = (got - want).flatten(1).abs().amax(1)
-        size = want.flatten(1).abs().amax(1)
-        is_stray = ~(off <= ROUNDING * size.clamp(min=1e-6))
+    def add(self, got: Tensor, want: Tensor) -> Tensor:
+        """Compare the outputs of a batch; return which examples are strays (batch,)."""
+        is_near = self._near(got, want)
         self.examples += len(want)
-        self.strays += int(is_stray.sum())
+        self.strays += int((~is_near).sum())
         wrong = (got.argmax(1) != want.argmax(1)).reshape(len(want), -1)
         self.differing += int(wrong.any(1).sum())
-        close = off[~is_stray]
-        self.difference = max(self.difference, close.max().item() if len(close) else 0.0)
+        return ~is_near
+
+    def _near(self, got: Tensor, want: Tensor) -> Tensor:
+        """Which examples have outputs within rounding; the largest difference of these is kept."""
+        off = (got - want).flatten(1).abs().amax(1)
+        size = want.flatten(1).abs().amax(1)
+        is_near: Tensor = off <= ROUNDING * size.clamp(min=1e-6)
+        self.difference = max([self.difference, *off[is_near].tolist()])
         self.largest = max(self.largest, size.max().item())
+        return is_near
+
+    def explain(self, trained: nn.Module, packed: Answer, draft: Draft, strays: Tensor) -> None:
+        """Look at the signs of strays, given their inputs, until there is something wrong."""
+        for inputs in strays.split(TOGETHER):
+            if self.fault or self.differing:
+                return
+            found = told(trained, packed, draft, inputs)
+            self.turned += found.turned
+            if found.beyond:
+                self.fault = (
+                    "only a sum within rounding of 0 may have another sign, but in"
+                    f" {', '.join(map(repr, found.beyond[:3]))} others have"
+                )
+            elif not (is_near := self._near(found.got, found.want)).all():
+                self.fault = (
+                    f"outputs must be equal within rounding, but those of {int((~is_near).sum())}"
+                    f" examples differ by more than {ROUNDING:g} of the largest"
+                )
 
     def check(self) -> None:
         """Refuse a network that is another.
@@ -78,105 +99,34 @@ class Compared:
         Raises:
             ParityError: in one line, how far it is off.
         """
-        told = f"on {self.examples} examples"
         if self.differing:
             raise ParityError(
-                f"a packed network must predict what the trained one does, but {told}"
-                f" {self.differing} predictions differ; {WAY_OUT}"
+                f"a packed network must predict what the trained one does, but on {self.examples}"
+                f" examples {self.differing} predictions differ; {WAY_OUT}"
             )
-        if self.strays > STRAY * self.examples:
-            raise ParityError(
-                f"outputs must be equal within rounding, but {told} those of {self.strays} differ"
-                f" by more than {ROUNDING:g} of the largest; {WAY_OUT}"
-            )
+        if self.fault:
+            raise ParityError(f"{self.fault}; {WAY_OUT}")
 
 
 @torch.no_grad()
 def compared(
-    trained: nn.Module, packed: Callable[[Tensor], Tensor], examples: Examples, task: Task
+    trained: nn.Module, packed: Answer, draft: Draft, examples: Examples, task: Task
 ) -> Compared:
-    """Return how the outputs of two networks compare on a whole split."""
+    """Return how the outputs of two networks compare on a whole split.
+
+    Args:
+        trained: in evaluation mode.
+        packed: its packed form.
+        draft: the nodes of the trained network, without thresholds.
+        examples: the split.
+        task: what is predicted, by which the accuracy is counted.
+    """
     found, tally = Compared(), TALLIES[task]()
     for inputs, targets in batches_of(examples):
         want = trained(inputs)
-        found.add(packed(inputs), want)
+        is_stray = found.add(packed(inputs), want)
+        if is_stray.any():
+            found.explain(trained, packed, draft, inputs[is_stray])
         tally.add(want, targets)
     found.accuracy = tally.metrics()["accuracy"]
     return found
-
-
-@torch.no_grad()
-def integers(
-    trained: nn.Module, packed: PackedNetwork, layers: Mapping[str, str], inputs: Tensor
-) -> tuple[int, int]:
-    """Compare what binary layers make of bits; return how many layers and how many integers.
-
-    Args:
-        trained: the trained network, with the weights that were packed.
-        packed: the packed network.
-        layers: the packed nodes of its binary layers, by their names in the trained network.
-        inputs: of the network.
-
-    Raises:
-        ParityError: an integer differs.
-    """
-    seen = _watched(trained, [*layers], inputs)
-    plan = Plan(packed.description, packed.tensors, packed.results, fused=False)
-    nodes = {node.name: node for node in packed.description.nodes}
-    steps = {step.name: step for step in plan.steps()}
-    count = total = 0
-    for name, made in layers.items():
-        node = nodes.get(made)
-        if node is None or name not in seen or packed.results[node.inputs[0]].kind != BITS:
-            continue
-        module: Any = trained.get_submodule(name)
-        x, y = seen[name]
-        got = real(steps[made].run(bits(_without_border(node, module, x))))
-        if not _are(got, module, y):
-            raise ParityError(
-                f"the integers of a binary layer must be equal, those of {name!r} are not;"
-                f" {WAY_OUT}"
-            )
-        count, total = count + 1, total + got.numel()
-    return count, total
-
-
-def _watched(
-    network: nn.Module, names: list[str], inputs: Tensor
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """The input and the output of some layers."""
-    seen: dict[str, tuple[Tensor, Tensor]] = {}
-
-    def hook(name: str) -> Any:
-        return lambda _module, given, result: seen.__setitem__(name, (given[0], result))
-
-    handles = [network.get_submodule(n).register_forward_hook(hook(n)) for n in names]
-    try:
-        network(inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return seen
-
-
-def _without_border(node: Any, module: Any, x: Tensor) -> Tensor:
-    """What a layer is given, without the border that the packed layer adds itself."""
-    if not isinstance(node, ops.BinaryConv):
-        return x
-    rows, columns = (p - q for p, q in zip(node.padding, pair(module.padding), strict=True))
-    return x[:, :, rows : x.shape[2] - rows, columns : x.shape[3] - columns]
-
-
-def _are(whole: Tensor, module: Any, y: Tensor) -> bool:
-    """Whether the output of a layer of +-scale is made of these whole numbers.
-
-    They are what is left of it without bias and scale, rounded: the scale is multiplied in before
-    the sum, whose terms float32 rounds. Filters with a shift, or of zeros, have none.
-    """
-    weight = module.weight.flatten(1)
-    scale = weight.abs().amax(1)
-    plain = (weight.abs() == scale[:, None]).all(1) & (scale > 0)
-    shape = (1, -1, *[1] * (y.ndim - 2))
-    bias = 0 if module.bias is None else module.bias.view(shape)
-    found = ((y - bias) / scale.view(shape)).round()
-    return torch.equal(found[:, plain], whole[:, plain])

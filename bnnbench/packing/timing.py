@@ -8,7 +8,8 @@
     int8        its dense layers with 8-bit integers, made anew for each batch; no convolutions
 
 In every round each way answers the same batch often enough to be timed, in an order drawn anew: a
-machine that slows down slows all of them. What a way cannot compute, it is left out of.
+machine that slows down slows all of them. What a way cannot compute, it is left out of. The energy
+of each turn is read where the machine lets us.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ import torch
 from torch import nn
 
 from bnnbench.deployments import BEST, BF16, DEFAULT, INT8, PACKED, WAYS, Timing
+from bnnbench.energy import Meter
 from bnnbench.pace import SETTINGS, onednn_is_exact
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from torch import Tensor
 
@@ -36,6 +38,13 @@ if TYPE_CHECKING:
 
 VISIT = 0.02  #: seconds that a visit of a way lasts at least
 QUARTILES = 4
+
+
+class Turn(NamedTuple):
+    """What an answer took in a turn: milliseconds, and joules for each example, None: not known."""
+
+    ms: float
+    joules: float | None
 
 
 class Way(NamedTuple):
@@ -53,9 +62,24 @@ class Way(NamedTuple):
                 self.answer(self.inputs)
             return time.perf_counter() - begun
 
+    def turn(self, calls: int, meter: Meter) -> Turn:
+        """Return what one of so many answers takes."""
+        before = meter.read()
+        seconds = self.seconds(calls)
+        joules = meter.joules(before, meter.read())
+        each = None if joules is None else joules / (calls * len(self.inputs))
+        return Turn(1000 * seconds / calls, each)
+
 
 def timed(
-    network: nn.Module, packed: Answer, inputs: Tensor, rounds: int, seed: int = 0
+    network: nn.Module,
+    packed: Answer,
+    inputs: Tensor,
+    rounds: int,
+    seed: int = 0,
+    *,
+    wanted: Collection[str] = tuple(WAYS),
+    meter: Meter | None = None,
 ) -> list[Timing]:
     """Return how long a batch takes each way, in the order of the ways above.
 
@@ -65,20 +89,25 @@ def timed(
         inputs: (batch, ``*shape``), float32.
         rounds: visits of each way that count; one more is warm-up.
         seed: of the order in a round.
+        wanted: the ways that are timed, packed bits among them.
+        meter: reads the energy; by default the machine's.
     """
+    meter = meter or Meter()
     with torch.inference_mode():
-        ways = _ways(network, packed, inputs)
+        ways = _ways(network, packed, inputs, wanted)
         calls = {name: _calls(way) for name, way in ways.items()}
-        found: dict[str, list[float]] = {name: [] for name in ways}
+        found: dict[str, list[Turn]] = {name: [] for name in ways}
         order, chance = list(ways), random.Random(seed)  # noqa: S311  # an order, no secret
         for _ in range(rounds):
             chance.shuffle(order)
             for name in order:
-                found[name].append(1000 * ways[name].seconds(calls[name]) / calls[name])
+                found[name].append(ways[name].turn(calls[name], meter))
     return _best_of(found, len(inputs))
 
 
-def _ways(network: nn.Module, packed: Answer, inputs: Tensor) -> dict[str, Way]:
+def _ways(
+    network: nn.Module, packed: Answer, inputs: Tensor, wanted: Collection[str]
+) -> dict[str, Way]:
     """All ways that give an answer; those that may be the best begin with its name."""
     default = SETTINGS["default"]
     ways = {PACKED: Way(packed, default, inputs), DEFAULT: Way(network, default, inputs)}
@@ -91,7 +120,7 @@ def _ways(network: nn.Module, packed: Answer, inputs: Tensor) -> dict[str, Way]:
     ways[BF16] = Way(copy.deepcopy(network).bfloat16(), default, inputs.bfloat16())
     if (whole := _in_bytes(network)) is not None:
         ways[INT8] = Way(whole, default, inputs)
-    return {name: way for name, way in ways.items() if _answers(way)}
+    return {n: way for n, way in ways.items() if n.split()[0] in wanted and _answers(way)}
 
 
 def _in_bytes(network: nn.Module) -> nn.Module | None:
@@ -136,22 +165,27 @@ def _calls(way: Way) -> int:
     return calls
 
 
-def _best_of(found: dict[str, list[float]], batch: int) -> list[Timing]:
+def _best_of(found: dict[str, list[Turn]], batch: int) -> list[Timing]:
     """The timings of each way; the best is that of the least median, which may be the default."""
-    medians = {name: statistics.median(values) for name, values in found.items()}
-    candidates = [name for name in found if name == DEFAULT or name.split()[0] == BEST]
-    best = found[min(candidates, key=medians.__getitem__)]
-    chosen = {name: values for name, values in found.items() if name in WAYS} | {BEST: best}
-    return [_timing(way, batch, chosen[way]) for way in WAYS if way in chosen]
+    timings = {name: _timing(name, batch, turns) for name, turns in found.items()}
+    candidates = [t for name, t in timings.items() if name.split()[0] in (DEFAULT, BEST)]
+    timings[BEST] = min(candidates, key=lambda t: t.median)._replace(way=BEST)
+    return [timings[way] for way in WAYS if way in timings]
 
 
-def _timing(way: str, batch: int, values: list[float]) -> Timing:
-    low, median, high = (
-        statistics.quantiles(values, n=QUARTILES, method="inclusive")
-        if len(values) > 1
-        else values * 3
-    )
-    return Timing(way, batch, median, low, high)
+def _timing(way: str, batch: int, turns: list[Turn]) -> Timing:
+    low, median, high = _quartiles([turn.ms for turn in turns])
+    joules = [turn.joules for turn in turns if turn.joules is not None]
+    if len(joules) < len(turns):
+        return Timing(way, batch, median, low, high)
+    least, middle, most = _quartiles(joules)
+    return Timing(way, batch, median, low, high, middle, least, most)
+
+
+def _quartiles(values: list[float]) -> list[float]:
+    if len(values) == 1:
+        return values * 3
+    return statistics.quantiles(values, n=QUARTILES, method="inclusive")
 
 
 @contextmanager

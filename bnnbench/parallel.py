@@ -1,0 +1,163 @@
+"""One training in several processes: the same steps in all of them, each on its part of a batch.
+
+Every process has the whole network, its latents and its optimizers, reads every batch and draws
+what one process alone would draw. Of a batch of B it takes its part (:mod:`bnnbench.parts`);
+normalizations (:mod:`bnnbench.normalization`) and draws are of the whole batch.
+
+    L = sum_r s_r L_r       s_r: the part's share of the batch's labels
+    dL/dw = sum_r s_r dL_r/dw
+
+The sums over processes are those of torch's DistributedDataParallel, whose mean is taken of N
+times as much. All processes then do the same with the same gradient. After every epoch it is made
+sure that they hold the same numbers.
+
+departs from one process by rounding alone: sums over a batch are taken part by part
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+from contextlib import contextmanager
+from datetime import timedelta
+from inspect import signature
+from typing import TYPE_CHECKING
+
+import torch
+from torch import distributed
+from torch.distributed import FileStore  # type: ignore[attr-defined]
+from torch.nn.parallel import DistributedDataParallel
+
+from bnnbench.division import divided, few
+from bnnbench.errors import PluginError
+from bnnbench.normalization import WholeNorm, plain_norms
+from bnnbench.parts import Parts, WholeDraws, share
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from bnnbench.training import Training
+
+#: how long the first process waits for the others, which are at the same step, and they for it,
+#: who also judges and writes
+PATIENCE, THEIRS = timedelta(minutes=5), timedelta(days=1)
+#: what torch calls the sending of buffers from the first process to all: ours are equal anyway
+BUFFERS = "forward_sync_buffers"
+if BUFFERS not in signature(DistributedDataParallel).parameters:  # before torch 2.13
+    BUFFERS = "broadcast_buffers"
+INTERFACE = "GLOO_SOCKET_IFNAME"  #: where gloo is told over which interface processes meet
+
+
+class Parallel:
+    """This process's side of a training; it is number ``rank`` of ``size``, the first is 0."""
+
+    def __init__(self, training: Training, rank: int, size: int) -> None:
+        self.training, self.parts = training, Parts(rank, size)
+        settings, model = training.settings, training.model
+        batch = few(training.examples, settings.batch_size, size)
+        division = divided(model, training.loss, batch, size)
+        self.changed: list[WholeNorm | WholeDraws] = [
+            *(WholeNorm(norm, self.parts) for norm in plain_norms(model)),
+            *(WholeDraws(layer, self.parts) for layer in division.drawing),
+        ]
+        self.network = DistributedDataParallel(
+            model, **{BUFFERS: False}, find_unused_parameters=not division.is_used
+        )
+
+    def gradient(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """The loss of a batch; its gradient is left at the weights, in all processes the same."""
+        with self.parts.of(len(targets)) as mine:
+            part = targets[mine]
+            value = self.training.loss_of(self.network, inputs[mine], part) * share(part, targets)
+            (value * self.parts.size).backward()
+        value = value.detach()
+        distributed.all_reduce(value)
+        return value
+
+    def agree(self) -> None:
+        """Make sure that all processes hold the same numbers.
+
+        Raises:
+            PluginError: they do not; the first that differ are named.
+        """
+        found = self._numbers()
+        mine = torch.stack([_digest(tensor) for tensor in found.values()])
+        mine = mine.to(self.training.settings.device)
+        theirs = [torch.empty_like(mine) for _ in range(self.parts.size)]
+        distributed.all_gather(theirs, mine)
+        for rank, other in enumerate(theirs):
+            if not torch.equal(other, theirs[0]):
+                name = list(found)[int((other != theirs[0]).nonzero()[0])]
+                raise PluginError(
+                    "all processes of a run must hold the same numbers, but"
+                    f" {name} differ in processes 1 and {rank + 1} after epoch"
+                    f" {self.training.epoch}; train it with --processes-per-run 1"
+                )
+
+    def leave(self) -> None:
+        """Let the network be as it was."""
+        for changed in self.changed:
+            changed.remove()
+
+    def _numbers(self) -> dict[str, Tensor]:
+        """All that the rest of the training depends on but the optimizers' memory, by its name."""
+        training = self.training
+        latents, network = training.latents.tensors, training.model.state_dict()
+        return {
+            "the random numbers": torch.get_rng_state(),
+            **{f"the latents of {name!r}": tensor for name, tensor in latents.items()},
+            **{f"the values of {name!r}": tensor for name, tensor in network.items()},
+        }
+
+
+@contextmanager
+def joined(training: Training, rank: int, size: int, place: str) -> Iterator[None]:
+    """Train in lockstep with other processes, which meet at a file, until the block ends.
+
+    Raises:
+        RuntimeError: a process does not come, or is lost on the way.
+    """
+    device = training.settings.device
+    if device.startswith("cuda"):
+        torch.cuda.set_device(device)
+    with _on_loopback():
+        distributed.init_process_group(
+            "nccl" if device.startswith("cuda") else "gloo",
+            store=FileStore(place, size),
+            rank=rank,
+            world_size=size,
+            timeout=THEIRS if rank else PATIENCE,
+        )
+    try:
+        parallel = training.parallel = Parallel(training, rank, size)
+        with training.random.in_force():
+            parallel.agree()
+        yield
+        parallel.leave()
+    finally:
+        training.parallel = None
+        distributed.destroy_process_group()
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Let processes of this machine meet where nobody else can listen."""
+    before = os.environ.get(INTERFACE)
+    names = [name for _, name in socket.if_nameindex() if name.startswith("lo")]
+    if before is None and names:
+        os.environ[INTERFACE] = names[0]
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(INTERFACE, None)
+
+
+def _digest(tensor: Tensor) -> Tensor:
+    """Eight bytes that differ where a number does."""
+    data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
+    whole = int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big", signed=True)
+    return torch.tensor(whole)

@@ -97,7 +97,7 @@ class Crew:
                 if ended not in REGULAR and goes_on and self._replaced(worker):
                     continue
                 self.workers.remove(worker)
-                end(worker.process)
+                hang_up(worker.process)
                 if goes_on and ended:
                     code, error = (ended, worker.last_error) if ended in REGULAR else (1, GIVEN_UP)
                     self._tell_all(signal.SIGTERM)  # once: told twice they leave their epoch
@@ -117,7 +117,7 @@ class Crew:
         again = worker.deaths < MOST_DEATHS
         self.audience.died(worker.number, how, again=again)
         if again:
-            end(worker.process)
+            hang_up(worker.process)
             worker.process = self._start(worker.number)
         return again
 
@@ -218,10 +218,17 @@ def ended_how(code: int) -> str:
     return f"with exit code {code}"
 
 
+def hang_up(process: subprocess.Popen[str]) -> None:
+    """Tell a process that has ended no more; what it said is closed by who reads it to its end."""
+    if process.stdin is not None:
+        process.stdin.close()
+
+
 def end(process: subprocess.Popen[str]) -> None:
-    """Let a worker's process be gone; what it said is closed by whoever reads it to its end."""
+    """Let a worker's process be gone."""
     if process.poll() is None:
         process.kill()
     process.wait()
-    if process.stdin is not None:
-        process.stdin.close()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()

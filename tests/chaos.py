@@ -14,127 +14,29 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from bnnbench.checkpoints import Checkpoints
-from bnnbench.consistency import look
-from bnnbench.store import Store
-
+from .calm import PATIENCE, Calm, Folder, opened
 from .postgres import running
-from .test_tuning import fingerprint, optuna_trials
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from bnnbench.store import Store
 
-STUDY = """
-title = "chaos"
-[task]
-name = "t"
-dataset = "digits"
-architecture = {{ name = "mlp", depth = 1, width = 16 }}
-epochs = {epochs}
-batch_size = 100
-[protocol]
-trials = 2
-seeds = {seeds}
-seed = {seed}
-[[methods]]
-method = "real"
-[[methods]]
-method = "bop"
-[[methods]]
-method = "bnew"
-start_from = "relaxed"
-[[methods]]
-method = "bmd"
-[runs.relaxed]
-method = "relaxed"
-"""
 BLOWS = (signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP)
 KINDS = [(struck, blow) for struck in ("worker", "supervisor") for blow in BLOWS]
 #: dealt once each kind has fallen: mostly workers die
 OFTEN = [*KINDS, *[("worker", signal.SIGKILL)] * 6, *[("worker", signal.SIGTERM)] * 3]
 WHAT = ("runs", "measurements", "trials")
-PATIENCE = 4.0  #: seconds until a worker that is stopped is passed over
 STOPS = (0.5, 1.5 * PATIENCE)  #: seconds for which somebody is stopped: unnoticed, and passed over
+LULL = 20.0  #: seconds that are waited for somebody to get on, at most
 LATEST = 4  #: times the seconds asked for, by which each kind of blow must have fallen
-
-
-@dataclass
-class Calm:
-    """What studies hold when nothing falls; each is run once."""
-
-    epochs: int
-    seeds: int
-    known: dict[int, tuple[Any, ...]] = field(default_factory=dict)
-
-    def wanted(self, number: int) -> tuple[Any, ...]:
-        """The contents of a study that two workers have run."""
-        if number not in self.known:
-            with tempfile.TemporaryDirectory() as place:
-                folder = Folder(Path(place))
-                folder.create(f"s{number}", self.text(number))
-                assert folder.started("study", "run", f"s{number}", "--workers", "2").wait() == 0
-                self.known[number] = folder.read(f"s{number}")
-        return self.known[number]
-
-    def text(self, number: int) -> str:
-        """The file of a study; no two of them have a run in common."""
-        return STUDY.format(epochs=self.epochs, seeds=self.seeds, seed=1000 * number)
-
-
-@dataclass
-class Folder:
-    """Where commands are run, and their database: a file there if no other is given."""
-
-    path: Path
-    url: str = ""
-
-    def __post_init__(self) -> None:
-        self.url = self.url or str(self.path / "bnnbench.db")
-        self.checkpoints = self.path / "checkpoints"
-
-    def started(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """A command of bnnbench under way; what it says goes into a file."""
-        given = {
-            "OMP_NUM_THREADS": "1",
-            "BNNBENCH_CHECKPOINTS": str(self.checkpoints),
-            "BNNBENCH_LEASE_SECONDS": str(PATIENCE),
-            "BNNBENCH_STORAGE": self.url,
-        }
-        with (self.path / "log.txt").open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "bnnbench", *arguments],
-                cwd=self.path,
-                env={**os.environ, **given},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-
-    def create(self, study: str, text: str) -> None:
-        """Create a study from the text of its file."""
-        (self.path / f"{study}.toml").write_text(text)
-        assert self.started("study", "create", study, "--from", f"{study}.toml").wait() == 0
-
-    def read(self, study: str) -> tuple[Any, ...]:
-        """The contents of a study."""
-        with opened(self.url) as store:
-            return contents(store, study)
-
-    def faults(self) -> list[str]:
-        """What ``bnnbench db check`` finds."""
-        with opened(self.url) as store:
-            return look(store, Checkpoints(self.checkpoints)).faults
 
 
 class Storm:
@@ -157,12 +59,23 @@ class Storm:
         """Run a study; let blows fall until it, or the storm, is over."""
         self.study = study
         self.supervisor = self._started()
-        while self.supervisor.poll() != 0 and not self.is_over:
-            time.sleep(self.chance.uniform(0.5, 3.0))
-            if self.supervisor.poll() not in (None, 0):  # one worker died too often
-                self.fallen["supervisor given up"] += 1
-                self.supervisor = self._started()
-            self._strike()
+        with opened(self.folder.url) as store:
+            while self.supervisor.poll() != 0 and not self.is_over:
+                self._wait(store)
+                if self.supervisor.poll() not in (None, 0):  # one worker died too often
+                    self.fallen["supervisor given up"] += 1
+                    self.supervisor = self._started()
+                self._strike()
+
+    def _wait(self, store: Store) -> None:
+        """Let time pass, mostly until somebody gets on: else there were nothing to be lost."""
+        until = time.monotonic() + self.chance.choice([0.0, LULL, LULL])
+        before = epochs(store, self.study)
+        while time.monotonic() < until and self.supervisor.poll() is None:
+            if epochs(store, self.study) != before:
+                break
+            time.sleep(0.1)
+        time.sleep(self.chance.uniform(0.2, 2.0))
 
     def calm(self) -> None:
         """Let the study come to its end, and all who worked at it go."""
@@ -196,16 +109,6 @@ class Storm:
         return self.folder.started("study", "run", self.study, *more)
 
 
-@contextmanager
-def opened(url: str) -> Iterator[Store]:
-    """A database that is there, until the block ends."""
-    store = Store(url, create=False)
-    try:
-        yield store
-    finally:
-        store.engine.dispose()
-
-
 def hit(process: int, what: signal.Signals) -> None:
     """Send a signal to a process that may be gone."""
     with suppress(ProcessLookupError):
@@ -226,10 +129,9 @@ def children(process: int) -> list[int]:
     return [child for child in map(int, text.split()) if is_alive(child)]
 
 
-def contents(store: Store, study: str = "s") -> tuple[Any, ...]:
-    """All that must not depend on what fell."""
-    entries = sorted((e.method, e.role, e.number, e.run.key, e.state) for e in store.entries(study))
-    return entries, fingerprint(store, study), optuna_trials(store, study)
+def epochs(store: Store, study: str) -> int:
+    """The epochs of all runs of a study so far."""
+    return sum(store.reached(entry.run_id) for entry in store.entries(study))
 
 
 def weather(

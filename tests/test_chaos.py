@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from .chaos import Calm, weather
+from .calm import Calm
+from .chaos import weather
 from .postgres import postgres
 
 __all__ = ["postgres"]  # a fixture

@@ -32,7 +32,7 @@ HUNG = """
 import collections, itertools, json, signal
 signal.signal(signal.SIGTERM, lambda *_: None)
 print(json.dumps({"line": "ready"}), flush=True)
-collections.deque(itertools.repeat(None), maxlen=0)
+collections.deque(itertools.repeat(None, 10**10), maxlen=0)
 """
 #: a worker that dies six times, and says something the third time
 DIES = """

@@ -147,7 +147,8 @@ def test_processes_that_differ_are_found(second, tmp_path, monkeypatch):
     second.does("bop", tmp_path / "place")
     with (
         pytest.raises(
-            PluginError, match="latents of 'dense' differ in processes 1 and 2 after epoch 0"
+            PluginError,
+            match="in epoch 1 the latents of 'dense' differ in processes 1 and 2; train",
         ),
         joined(training, 0, 2, str(tmp_path / "place")),
     ):

@@ -68,7 +68,7 @@ def described(entries: Sequence[Entry]) -> tuple[list[dict[str, Any]], list[dict
         text = json.dumps(dict(_configuration(entry)), sort_keys=True)
         place = places.setdefault(text, len(places))
         runs.append({**_run(entry), "configuration": place})
-    return [json.loads(text) for text in places], runs
+    return [json.loads(text, parse_constant=str) for text in places], runs
 
 
 def _configuration(entry: Entry) -> Iterator[tuple[str, Any]]:

@@ -72,14 +72,15 @@ def best(by_task: Sequence[Sequence[Scores]], accuracy: str) -> str:
             f" {first.mode or 'unknown'} weights)."
         )
     told = [
-        f"{method} on {_counted(len(mine), len(firsts), first=not place)}"
+        f"{method}{'' if place else f' has the best mean test {accuracy}'} on"
+        f" {_counted(len(mine), len(firsts), first=not place)}"
         f" ({_range([each.spread.mean for each in mine])} %)"
         for place, (method, mine) in enumerate(_by_method(firsts))
     ]
     seeds = _range([each.spread.n for each in firsts], "d")
     return (
-        f"The best mean test {accuracy}, each method judged in its own mode, has {_listed(told)};"
-        f" n = {seeds} seed{'s' if seeds != '1' else ''} on a task."
+        f"{_listed(told)}; each method is judged in its own mode, with n = {seeds}"
+        f" seed{'s' if seeds != '1' else ''} on a task."
     )
 
 
@@ -94,11 +95,12 @@ def lead(by_task: Sequence[Sequence[Scores]]) -> str:
     if len(rivals) == 1:
         return _lead(*rivals[0][:2])
     told = [
-        f"{method} on {_counted(len(mine), len(rivals), first=not place)}"
+        f"{method}{'' if place else ' comes first'} on"
+        f" {_counted(len(mine), len(rivals), first=not place)}"
         f"{_ahead([ranked for ranked in rivals if ranked[0].method == method])}"
         for place, (method, mine) in enumerate(_by_method([ranked[0] for ranked in rivals]))
     ]
-    return f"Among methods judged with binary weights, the first is {_listed(told)}."
+    return f"Among methods judged with binary weights, {_listed(told)}."
 
 
 def _lead(first: Scores, second: Scores) -> str:
@@ -118,7 +120,7 @@ def _ahead(rivals: Sequence[Sequence[Scores]]) -> str:
     """By how many points the first of each task leads the next, where that is known."""
     leads = [differences(*ranked[:2]) for ranked in rivals if len(ranked) > 1]
     known = [lead.mean for lead in leads if lead]
-    return f" (by {_range(known)} points, mean paired differences)" if known else ""
+    return f" ({_range(known)} points ahead of the next, paired)" if known else ""
 
 
 def _ranked(found: Sequence[Scores]) -> list[Scores]:
@@ -205,7 +207,7 @@ def other_bits(rows: Sequence[Row]) -> list[str]:
 
 
 def caveats(results: Results) -> list[str]:
-    """Return what limits the sentences before: data that are not the published ones, shared time."""
+    """Return what limits the sentences before: other data, shared time."""
     entries = results.confirmed()
     synthetic = sorted({e.task for e in entries if e.facts.get("synthetic")})
     said = []

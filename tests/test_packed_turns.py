@@ -193,7 +193,8 @@ def test_a_layer_and_its_sign_are_one_step(kind, size, between):
     names = [step.name for step in fused.steps]
     assert [node.op for node in fused.description.nodes if node.name == names[0]] == ["sign"]
     assert torch.equal(fused(x), plain(x))
-    assert (fused(x) == network(x)).all(1).float().mean() > 0.9  # but for torch's rounding of sums
+    same = torch.isclose(fused(x), network(x), atol=1e-4).all(1)
+    assert same.float().mean() > 0.9  # but for sums that torch rounds to the other side
 
 
 def slopes(value):

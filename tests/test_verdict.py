@@ -57,12 +57,12 @@ def test_of_three_tasks_it_counts(store):
     )
 
     assert (
-        "The best mean test accuracy, each method judged in its own mode, has ste on 2 of 3 tasks"
-        " (75.75 to 90.25 %) and real on 1 (60.25 %); n = 2 seeds on a task."
+        "ste has the best mean test accuracy on 2 of 3 tasks (75.75 to 90.25 %) and real on 1"
+        " (60.25 %); each method is judged in its own mode, with n = 2 seeds on a task."
     ) == said[0]
     assert (
-        "Among methods judged with binary weights, the first is ste on 2 of 3 tasks (by 1.00 to 4.00"
-        " points, mean paired differences) and bop on 1 (by 2.50 points, mean paired differences)."
+        "Among methods judged with binary weights, ste comes first on 2 of 3 tasks (1.00 to 4.00"
+        " points ahead of the next, paired) and bop on 1 (2.50 points ahead of the next, paired)."
     ) == said[1]
     assert "n = 2 seeds" in said[2]
     assert said[3].startswith("3 of 18 runs shared the machine with others;")
@@ -81,9 +81,9 @@ def test_of_twelve_tasks_it_is_as_short(store):
     )
 
     assert (
-        "The best mean test accuracy, each method judged in its own mode, has ste on 5 of 12 tasks"
-        " (60.00 to 64.00 %), bop on 4 (65.00 to 68.00 %), real on 2 (69.00 to 70.00 %) and 1 other;"
-        " n = 1 seed on a task."
+        "ste has the best mean test accuracy on 5 of 12 tasks (60.00 to 64.00 %), bop on 4 (65.00"
+        " to 68.00 %), real on 2 (69.00 to 70.00 %) and 1 other; each method is judged in its own"
+        " mode, with n = 1 seed on a task."
     ) == said[0]
     assert (
         "The runs had 0.5 of the published training; the study departs from its source in 2 points,"
@@ -98,7 +98,9 @@ def test_one_method_that_is_always_best(store):
     """It is best on all tasks; without rivals with binary weights there is no lead."""
     said = several(store, {"a": {"ste": 80.0}, "b": {"ste": 70.0}})
 
-    assert "has ste on both tasks (70.00 to 80.00 %)" in said[0]
+    assert said[0].startswith(
+        "ste has the best mean test accuracy on both tasks (70.00 to 80.00 %)"
+    )
     assert "ste is the only method judged with binary weights." == said[1]
 
 
@@ -112,15 +114,17 @@ def test_seeds_that_are_not_shared_give_no_lead():
     two = [[score("t", "ste", 80.0), other], [score("u", "ste", 90.0), score("u", "bop", 88.5)]]
 
     assert "no seed in common with bop" in lead(two[:1])
-    assert "ste on both tasks (by 1.50 points, mean paired differences)." in lead(two)
-    assert lead([two[0], two[0]]).endswith("the first is ste on both tasks.")
+    assert "ste comes first on both tasks (1.50 points ahead of the next, paired)." in lead(two)
+    assert lead([two[0], two[0]]).endswith("ste comes first on both tasks.")
 
 
 def test_numbers_of_seeds_differ():
     """n is that of the best methods, from the least to the greatest."""
     found = [[score("t", "ste", 80.0)], [score("u", "ste", 90.0, 91.0, 92.0)]]
 
-    assert best(found, "accuracy").endswith("(80.00 to 91.00 %); n = 1 to 3 seeds on a task.")
+    said = best(found, "accuracy")
+    assert "(80.00 to 91.00 %)" in said
+    assert said.endswith("with n = 1 to 3 seeds on a task.")
 
 
 @pytest.mark.parametrize("count", [3, 4])

@@ -152,11 +152,15 @@ def run(
 
 
 def _plan(runner: StudyRunner) -> None:
-    """Say what would be run."""
+    """Say what would be run, and in how many processes."""
+    from bnnbench.cli.advice import advice
     from bnnbench.cli.tables import plan_table
 
     _warn_of_age(runner)
-    plan_table(runner.name, runner.needs(), runner.protocol.seconds)
+    needs = runner.needs()
+    plan_table(runner.name, needs, runner.protocol.seconds)
+    if told := advice(runner, needs):
+        click.echo(told)
 
 
 def _conclude(store: Store, name: str, storage: str) -> None:

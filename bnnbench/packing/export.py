@@ -163,7 +163,7 @@ def _settled(provenance: Provenance, found: Compared, points: float) -> Provenan
     """
     stored, measured = provenance.accuracy or 0.0, found.accuracy
     if abs(measured - stored) > (max(points, 100 / found.examples) if points else 0.0):
-        within = f", within {points:g} points of rounding," if points else ""
+        within = f", within {points:g} for rounding," if points else ""
         raise BnnbenchError(
             f"a run's network must have the accuracy that is stored of it{within} but run"
             f" {provenance.key} has {stored:.4f} % on the test split, here it is {measured:.4f} %:"

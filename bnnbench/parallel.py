@@ -30,7 +30,7 @@ import torch
 from torch import distributed
 from torch.distributed import FileStore  # type: ignore[attr-defined]
 
-from bnnbench.division import divided, few
+from bnnbench.division import WAY_OUT, divided, few
 from bnnbench.errors import PluginError
 from bnnbench.normalization import WholeNorm, plain_norms
 from bnnbench.parts import Parts, WholeDraws, share
@@ -69,9 +69,10 @@ class Parallel:
         earlier = self._taken()
         with self.parts.of(len(targets)) as mine:
             part = targets[mine]
-            value = self.training.loss_of(inputs[mine], part) * share(part, targets)
-            value.backward()
-        loss = self._summed(value.detach())
+            value = self.training.loss_of(inputs[mine], part)
+            weighted = (value * share(part, targets)).to(value.dtype)
+            weighted.backward()
+        loss = self._summed(weighted.detach())
         for parameter, gradient in earlier:
             parameter.grad = gradient if parameter.grad is None else gradient + parameter.grad
         return loss
@@ -92,9 +93,9 @@ class Parallel:
         sums: tuple[Tensor, ...] = flat.split([*map(len, lying), 1])
         *pieces, total = sums
         for (parameter, gradient), piece in zip(found, pieces, strict=True):
-            strided = piece.as_strided(gradient.shape, gradient.stride())
-            parameter.grad = strided.to(parameter.dtype)
-        return total.view(()).to(loss.dtype)
+            as_it_lay = piece.as_strided(gradient.shape, gradient.stride())
+            parameter.grad = as_it_lay.to(parameter.dtype)
+        return total.view(())
 
     def agree(self) -> None:
         """Make sure that all processes hold the same numbers.
@@ -111,9 +112,9 @@ class Parallel:
             if not torch.equal(other, theirs[0]):
                 name = list(found)[int((other != theirs[0]).nonzero()[0])]
                 raise PluginError(
-                    "all processes of a run must hold the same numbers, but"
-                    f" {name} differ in processes 1 and {rank + 1} after epoch"
-                    f" {self.training.epoch}; train it with --processes-per-run 1"
+                    "all processes of a run must hold the same numbers, but in epoch"
+                    f" {self.training.epoch + 1} {name} differ in processes 1 and {rank + 1};"
+                    f" {WAY_OUT}"
                 )
 
     def leave(self) -> None:
@@ -125,8 +126,11 @@ class Parallel:
         """All that the rest of the training depends on but the optimizers' memory, by its name."""
         training = self.training
         latents, network = training.latents.tensors, training.model.state_dict()
+        chance = [torch.get_rng_state()]
+        if training.settings.device.startswith("cuda"):
+            chance.append(torch.cuda.get_rng_state(training.settings.device))
         return {
-            "the random numbers": torch.get_rng_state(),
+            "the random numbers": torch.cat(chance),
             **{f"the latents of {name!r}": tensor for name, tensor in latents.items()},
             **{f"the values of {name!r}": tensor for name, tensor in network.items()},
         }
@@ -151,12 +155,13 @@ def joined(training: Training, rank: int, size: int, place: str) -> Iterator[Non
             timeout=THEIRS if rank else PATIENCE,
         )
     try:
-        parallel = training.parallel = Parallel(training, rank, size)
+        training.parallel = Parallel(training, rank, size)
         with training.random.in_force():
-            parallel.agree()
+            training.parallel.agree()
         yield
-        parallel.leave()
     finally:
+        if training.parallel is not None:
+            training.parallel.leave()
         training.parallel = None
         distributed.destroy_process_group()
 

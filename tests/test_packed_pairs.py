@@ -45,8 +45,8 @@ def of_studies():
 
 
 WANTED = {pair for pair in of_studies() if pair[0] not in REFUSED}
-WANTED |= {("bop", name) for name in ARCHITECTURES}
-ELSEWHERE = {(name, "mlp") for name, _ in METHODS} | {("bop", name) for name, *_ in NETWORKS}
+WANTED |= {("bop2", name) for name in ARCHITECTURES}
+ELSEWHERE = {(name, "mlp") for name, _ in METHODS} | {("bop2", name) for name, *_ in NETWORKS}
 
 
 @pytest.mark.parametrize(("method", "architecture"), sorted(WANTED - ELSEWHERE))

@@ -340,7 +340,7 @@ def test_show(run, tmp_path):
     assert code == 0
     (row,) = (line for line in out.splitlines() if "binary_dense" in line and "dense1" in line)
     assert row.split() == ["dense1", "binary_dense", "real", "24", "1,536", "192"]
-    assert "one bit a weight 222, thresholds 0, real 544; in float32 7,648" in " ".join(out.split())
+    assert "one bit a weight 222, thresholds 0, real 544; in float32 7,648: 10.0 times as many" in " ".join(out.split())
     assert "inputs as prepared by: digits (preprocessing = 'signed')" in out
     assert "from s/t/bop/1, run " in out
     code, _, err = run("packed", "show", "s.toml")

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run", shell_complete=complete)
-@click.option("-o", "--output", metavar="FILE", help="Where to; TASK-METHOD-SEED.FORMAT by default.")
+@click.option(
+    "-o", "--output", metavar="FILE", help="Where to; TASK-METHOD-SEED.FORMAT by default."
+)
 @click.option(
     "--format",
     "form",

@@ -16,6 +16,7 @@ from bnnbench.packed.network import PackedNetwork
 from bnnbench.packed.values import real
 from bnnbench.packing.export import as_safetensors, export
 from bnnbench.packing.lowering import lowered
+from bnnbench.packing.onnx import as_onnx
 from bnnbench.packing.parity import Compared, ParityError
 from bnnbench.packing.rounding import bounds, roundings
 from bnnbench.packing.signs import told
@@ -209,6 +210,19 @@ def test_a_bound_by_hand():
     assert found["1"].item() == pytest.approx(want, rel=1e-3)
 
 
+@pytest.mark.parametrize("is_image", [False, True])
+def test_a_bound_of_real_weights_by_hand(is_image):
+    """To four products |w x| = 3 and a bias of 1000 belong roundings of all that is added up."""
+    layer = nn.Conv2d(1, 1, 2) if is_image else nn.Linear(4, 1)
+    network = nn.Sequential(layer, sign()).eval().requires_grad_(False)
+    layer.weight.data.fill_(-3.0)
+    layer.bias.data = torch.tensor([-1000.0])
+    x = torch.ones(1, 1, 2, 2) if is_image else torch.ones(1, 4)
+    draft, ((_, one),) = lowered(network, x.shape[1:]), before_signs(network, x)
+    found = bounds([*draft.nodes.values()], draft.tensors, x, {"1": one})
+    assert found["1"].item() == pytest.approx(2 * 16 * 2.0**-24 * (12 + 1000), rel=1e-3)
+
+
 @pytest.mark.parametrize("module", [0, 2])
 def test_told_signs_lead_to_the_same_outputs(module):
     """A packed network whose every other sign is turned: counted, and out of all rounding."""
@@ -245,15 +259,15 @@ def test_told_signs_lead_to_the_same_outputs(module):
     assert not torch.equal(found.want, network(x))
 
 
-def shifted(name, channel, by):
+def shifted(name, channel, by, form=as_safetensors):
     """A form that writes one number of a network as another, with the right checksum."""
 
-    def form(path, description, tensors):
+    def shift(path, description, tensors):
         array = tensors[name].copy()
         array[channel] += by
-        return as_safetensors(path, description, {**tensors, name: array})
+        return form(path, description, {**tensors, name: array})
 
-    return form
+    return shift
 
 
 def near_zero(network, data):
@@ -322,13 +336,16 @@ def rare(network, data, path):
     return min(found), found[min(found)]
 
 
-def test_a_wrong_threshold_is_noticed(tmp_path):
+@pytest.mark.parametrize("form", [as_safetensors, as_onnx])
+def test_a_wrong_threshold_is_noticed(form, tmp_path):
     """One threshold off by one integer is refused, though all predictions are equal."""
+    if form is as_onnx:
+        pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")
     network, data, _ = trained()
     count, channel = rare(network, data, tmp_path / "m")
     assert 1 <= count < 20
     with pytest.raises(ParityError, match="within rounding of 0 may have another sign, but in 's"):
-        export(network, data, tmp_path / "m", form=shifted("sign2.least", channel, 2))
+        export(network, data, tmp_path / "m", form=shifted("sign2.least", channel, 2, form))
     assert [*tmp_path.iterdir()] == []
 
 

@@ -37,7 +37,7 @@ from bnnbench_reports.figures.summaries import Value, drawn, points, summary
 
 from .small_study import DEPLOYED, enter, fill
 
-OTHERS = ("relaxation", "latents", "angles", "dimension", "dot-products")
+OTHERS = ("latents", "angles", "dimension")
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ import json, signal, sys, time
 asked = []
 signal.signal(signal.SIGTERM, lambda *_: asked.append(0))
 print(json.dumps({"line": "ready"}), flush=True)
-while not asked: time.sleep(0.01)
+until = time.monotonic() + 60
+while not asked and time.monotonic() < until: time.sleep(0.01)
 time.sleep(float(sys.argv[1]))
 print(json.dumps({"line": f"asked {len(asked)}"}), flush=True)
 sys.exit(130)

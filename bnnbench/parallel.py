@@ -22,6 +22,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import sys
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -146,6 +147,7 @@ def joined(training: Training, rank: int, size: int, place: str) -> Iterator[Non
     device = training.settings.device
     if device.startswith("cuda"):
         torch.cuda.set_device(device)
+    told_by = sys.excepthook  # torch puts one around it that names the rank, and leaves it there
     with _on_loopback():
         distributed.init_process_group(
             "nccl" if device.startswith("cuda") else "gloo",
@@ -164,6 +166,7 @@ def joined(training: Training, rank: int, size: int, place: str) -> Iterator[Non
             training.parallel.leave()
         training.parallel = None
         distributed.destroy_process_group()
+        sys.excepthook = told_by
 
 
 @contextmanager

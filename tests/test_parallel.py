@@ -87,8 +87,11 @@ def assert_alike(found, wanted):
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_train_what_one_trains(second, tmp_path, case):
     """Latents, weights, statistics, losses, accuracies, flips: over 12 steps of 5 + 6 examples."""
+    told_by = sys.excepthook
+
     found = in_two(begun(case), case, second, tmp_path / "place")
 
+    assert told_by is sys.excepthook
     assert_alike(found, in_one(case))
 
 

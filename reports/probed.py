@@ -69,6 +69,14 @@ def looks(
     ]
 
 
+def not_applicable(results: Results, found: Sequence[Look]) -> str:
+    """Return who of the methods that have finished has no latent of its own, as a sentence."""
+    has = {look.method for look in found}
+    done = [m.name for m in results.study.methods if results.confirmed(method=m.name)]
+    none = ", ".join(name for name in done if name not in has)
+    return f"Not applicable, for there is no latent beside the weight: {none}." if none else ""
+
+
 def _look(
     cell: tuple[str, str],
     layer: str,

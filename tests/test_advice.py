@@ -49,14 +49,18 @@ def planned(tmp_path, monkeypatch, capsys):
     ],
 )
 def test_workers_are_weighed_against_threads(planned, cores, gains, expected):
-    """Eight runs are missing: as many workers as they can use, where threads gain less than they.
-
-    On SQLite no more than eight.
-    """
+    """Eight runs are missing: as many workers as they can use, where threads gain less than they."""
     found = planned(cores, gains)
 
     assert bool(expected) == found.startswith("suggested: ")
     assert expected in found
+
+
+def test_a_file_has_few_writers(planned, monkeypatch):
+    """On SQLite there are no more workers than write to it without waiting long."""
+    monkeypatch.setattr(advice, "MOST_ON_SQLITE", 2)
+
+    assert "--workers 2, 4 threads each" in planned(8, {4: 2.0, 8: 3.0})
 
 
 def test_nothing_to_choose(planned, monkeypatch):

@@ -146,6 +146,24 @@ def test_relaxed_beside_binary(store):
     assert ((2, "phase 2"), (3, "<lock>")) == pair.starts
 
 
+def test_real_weights_beside_binary_where_the_method_is_judged_with_them(store):
+    """As stochastic BinaryConnect: its real weights are dashed; relaxed ones come first."""
+    store.create_study("s", study(), "", "0")
+    for method, measured in (("ste", ("binary",)), ("bop", ("binary", "relaxed"))):
+        record(store, method, 1, {"real": 90.0}, judged="real")
+        relax(store, method, measured)
+    found = {pair.binary.method: pair for pair in relaxation.info(Results(store, "s"))}
+
+    assert ("real", "relaxed") == (found["ste"].relaxed.mode, found["bop"].relaxed.mode)
+    assert [[88, 89, 90]] == found["ste"].relaxed.values.tolist()
+    assert [[70, 74]] == found["ste"].binary.values.tolist()
+    assert (89 - 74, 0) == (relaxation.lost(found["ste"]), relaxation.lost(found["bop"]))
+    drawing = relaxation.relaxation_figure(Results(store, "s")).drawing
+    legend = {t.name: t.line.dash for t in drawing.data if t.showlegend is None}
+    dashes = {"binary weights": "solid", "relaxed weights": "dot", "real weights": "dash"}
+    assert dashes == legend
+
+
 def test_relaxed_and_binary_are_told_apart(store):
     """Binary is solid, relaxed dotted, seeds are thin; lines stand where the phases begin."""
     store.create_study("s", study(), "", "0")

@@ -210,6 +210,19 @@ def test_planes_are_drawn_as_shares(store, results):
     assert list(diagonal.x) == list(diagonal.y) == [-3, 3]
     assert ["ste, dense1<br>r = 0.80"] == [note.text for note in figure.drawing.layout.annotations]
     assert "(n = 1 seeds)" in figure.title
+    assert "n = 1 seeds: of 2 values" not in figure.summary
+    assert "0.80 (ste, dense1)" in figure.summary
+
+
+def test_methods_without_latents_are_named(store, results):
+    """Of the methods that have finished, those whose dot products could not be looked at."""
+    at = {"split": "validation"}
+    look(store, "ste", 1, of("dot_r", 0.8, **at), of("dot_cell_03_07", 9.0, **at))
+    look(store, "bop", 1, of("angle_mean", 80.0))
+    figure = products.products_figure(results)
+
+    said = "Not applicable, for there is no latent beside the weight: bop."
+    assert figure.explanation.endswith(said)
 
 
 def test_nothing_is_drawn_in_yellow(store, results):

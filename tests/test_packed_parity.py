@@ -10,16 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from bnnbench.errors import BnnbenchError, UsageError
+from bnnbench.errors import BnnbenchError
 from bnnbench.packed import load
 from bnnbench.packed.file import read, write
 from bnnbench.packed.network import PackedNetwork
-from bnnbench.packing.again import check
 from bnnbench.packing.export import as_safetensors, export, placed
 from bnnbench.packing.integers import integers
 from bnnbench.packing.modules import Layer
 from bnnbench.packing.parity import ParityError
-from bnnbench.plugins import load_plugins
 from bnnbench.runs import Part
 from tests.packing import Bench, batch, images, run_of, train, trained
 
@@ -37,11 +35,6 @@ METHODS = [
     ("proxquant", {}),
     ("frozen-random", {"lr": 1e-1, "lr_end": 1e-2}),
 ]
-REFUSED = {  #: the methods that train with more than two values a filter, and what these are
-    "real": "real weights",
-    "relaxed": "real weights",
-    "ternary": "2 bits",
-}
 NETWORKS = [
     ("mlp", {"depth": 1, "width": 30, "activation": "sign", "dropout": 0.1, "last": "real"}, 8),
     ("mlp", {"depth": 2, "width": 33, "activation": "relu"}, 8),
@@ -75,24 +68,6 @@ def named(cases):
     return [f"{name}-{'-'.join(str(v) for v in given.values())}" for name, given, *_ in cases]
 
 
-def test_every_method_is_packed_or_refused():
-    """The bundled methods are those that are packed below, and those that are refused: all."""
-    plugins = load_plugins()
-    found = [plugins.component("methods", name) for name in plugins.names("methods")]
-    bundled = [c.name for c in found if c.plugin.distribution == "bnnbench"]
-    packed = {method for method, _ in METHODS}
-    assert sorted(bundled) == sorted([*packed, *REFUSED])
-
-
-@pytest.mark.parametrize("method", REFUSED)
-def test_methods_that_are_refused(method):
-    """Before anything is trained, with the layer and what its weights are."""
-    bench = Bench(images(8))
-    told = f"judged by '{method}' and trains with more than two values a filter, as in 'dense1' "
-    with pytest.raises(UsageError, match=f"{told}.{REFUSED[method]}.; export a run of a binary"):
-        check(bench, run_of(bench, method))
-
-
 def mlp(method, width=48):
     """A network that the method learns in: where binary weights never move, the last are real."""
     last = "real" if method == "frozen-random" else "binary"
@@ -120,11 +95,16 @@ def test_method(method, given, tmp_path):
 
 @pytest.mark.parametrize(("name", "given", "side"), NETWORKS, ids=named(NETWORKS))
 def test_network(name, given, side, tmp_path):
-    """Every architecture's trained network predicts the same once packed, with every scale."""
-    network, data, accuracy = trained("bop", Part(name, given), side, epochs=1)
+    """Every architecture's trained network predicts the same once packed, with every scale.
+
+    It tells zeros from ones, more often than three times in four.
+    """
+    epochs = 12 if name == "vgg16" else 6  # no shortcut goes past its 16 layers of signs
+    network, data, accuracy = trained("bop2", Part(name, given), side, epochs, classes=2)
     made = export(network, data, tmp_path / "m.safetensors")
-    assert made.compared.differing == 0
+    assert (made.compared.examples, made.compared.differing) == (len(data.test), 0)
     assert made.compared.accuracy == accuracy["binary"]
+    assert accuracy["binary"] > 75
 
 
 @pytest.mark.parametrize("name", ["binarynet", "bireal20"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 
 import numpy as np
 import pytest
@@ -122,6 +123,64 @@ def test_what_float32_is_off_by(name, low, high):
         assert (off <= bound).all()
         assert bound.mean() < 0.01 * precise.abs().mean()
         assert off.max() > 0 or not bound.any()
+
+
+class Each(nn.Module):
+    """A function as a layer."""
+
+    def __init__(self, f):
+        super().__init__()
+        self.f = f
+
+    def forward(self, x):
+        return self.f(x)
+
+
+def single(random):
+    """What a node does, each alone, and inputs of eight numbers."""
+    slope, image, numbers = nn.PReLU(2), torch.rand(1, 2, 2, 2) + 0.1, torch.rand(1, 8) + 0.1
+    slope.weight.data = torch.tensor([-2.0, 1.5])
+    factors = torch.tensor([-3.0, 0.5]).view(-1, 1, 1)
+    return {
+        "dense": (nn.Linear(8, 3), numbers),
+        "binary dense": (BinaryLinear(8, 3), numbers),
+        "conv": (nn.Conv2d(2, 3, 2, stride=(1, 2), padding=1), image),
+        "binary conv": (BinaryConv2d(2, 4, 2, stride=(2, 1), padding=(1, 0), groups=2), image),
+        "norm": (normed(nn.Conv2d(1, 2, 1), 2, random)[1], image),
+        "plain norm": (nn.BatchNorm1d(8, affine=False), numbers),
+        "prelu": (slope, -image),
+        "relu": (nn.ReLU(), image),
+        "hardtanh": (nn.Hardtanh(-2, 2), image),
+        "mean of windows": (nn.AvgPool2d((1, 2), stride=1, padding=(0, 1)), image),
+        "mean": (nn.AdaptiveAvgPool2d(1), image),
+        "max": (nn.MaxPool2d(2), image),
+        "sum": (Beside(nn.Identity()), image),
+        "joined": (Beside(slope, joined=True), -image),
+        "scale": (Each(lambda x: x * factors), image),
+        "bias": (Each(lambda x: x + factors), image),
+        "border": (nn.ConstantPad2d(1, 0.5), image),
+        "shuffle": (nn.PixelShuffle(2), image.view(1, 4, 2, 1)),
+        "subsample": (Each(lambda x: x[:, :, ::2, ::1]), image),
+    }
+
+
+@pytest.mark.parametrize("name", single(torch.Generator()))
+def test_what_inputs_are_off_by_is_handed_on(name):
+    """By every operation: as much as the worst of all 256 ways to be off by 0.01 comes to."""
+    torch.manual_seed(7)
+    module, x = single(torch.Generator().manual_seed(7))[name]
+    for layer in binary_layers(module).values():
+        layer.weight.data = torch.where(layer.weight < 0, -0.7, 0.7)
+    network = nn.Sequential(module, sign()).eval().requires_grad_(False)
+    draft = lowered(network, x.shape[1:])
+    ((_, signs),) = before_signs(network, x)
+    given = [*draft.nodes.values()], draft.tensors, x, {"1": signs}
+    found = bounds(*given, torch.full_like(x, 0.01))["1"] - bounds(*given)["1"]
+
+    corners = torch.tensor([*itertools.product([-0.01, 0.01], repeat=8)], dtype=torch.float64)
+    wide = copy.deepcopy(module).double()
+    want = (wide(x + corners.view(-1, *x.shape[1:])) - wide(x.double())).abs().amax(0)
+    torch.testing.assert_close(found[0].double(), want, rtol=2e-3, atol=1e-7)
 
 
 def test_sums_of_signs_are_exact():

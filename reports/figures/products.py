@@ -13,7 +13,8 @@ import numpy as np
 from bnnbench.interfaces import Figure
 from bnnbench_reports.colours import GREY
 from bnnbench_reports.figures.drawing import count_of, positive, wrapped
-from bnnbench_reports.probed import Look, looks, short
+from bnnbench_reports.figures.summaries import Value, called, summary
+from bnnbench_reports.probed import Look, looks, not_applicable, short
 
 if TYPE_CHECKING:
     from bnnbench.results import Results
@@ -66,11 +67,14 @@ def cells(look: Look) -> Array:
 
 def products_figure(results: Results) -> Figure | None:
     """Draw the planes, one for each method and layer."""
-    found = [plane for plane in info(results) if plane.counts.any()]
+    known = info(results)
+    found = [plane for plane in known if plane.counts.any()]
     if not found:
         return None
     shown, count = found[:MOST], count_of(plane.look.n for plane in found)
-    left = f" The first {MOST} of {len(found)} are drawn." if len(found) > MOST else ""
+    looked = [plane.look for plane in known]
+    left = f"The first {MOST} of {len(found)} are drawn." if len(found) > MOST else ""
+    rest = " ".join(filter(None, [left, not_applicable(results, looked)]))
     return Figure(
         title=f"Dot products with binary and with latent weights ({count} seeds)",
         explanation=(
@@ -81,9 +85,15 @@ def products_figure(results: Results) -> Figure | None:
             " On the dotted line both are alike. r is Pearson's correlation, in brackets that with"
             " the input in a random order: what the weights alone give. A high r says that"
             " binarization keeps most of what a layer computes, not that the network is accurate."
-            f"{left}"
-        ),
+            f" {rest}"
+        ).strip(),
         drawing=draw(results, shown),
+        summary=summary(
+            "Pearson's correlation of dot products with binary and latent weights",
+            [Value(f"{called(p.look, looked)}, {short(p.look.layer)}", p.r) for p in found],
+            f"{count} seeds",
+        ),
+        info=found,
     )
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from bnnbench.interfaces import Figure
 from bnnbench_reports.colours import GREY, looks
 from bnnbench_reports.figures.drawing import Panel, count_of, panels, plain, whole
+from bnnbench_reports.figures.summaries import Value, called, summary
 from bnnbench_reports.readings import Array, Bundle, Cell, bundled
 from bnnbench_reports.thinning import Thinned, thinned
 
@@ -15,8 +19,8 @@ if TYPE_CHECKING:
 
     from bnnbench.results import Results
 
-RELAXED, BINARY = "relaxed", "binary"
-DASHES = {BINARY: "solid", RELAXED: "dot"}
+RELAXED, REAL, BINARY = "relaxed", "real", "binary"
+DASHES = {BINARY: "solid", RELAXED: "dot", REAL: "dash"}
 
 
 class Start(NamedTuple):
@@ -29,7 +33,9 @@ class Start(NamedTuple):
 class Pair(NamedTuple):
     """Validation accuracies of a (task, method) in percent, and where phases but the first begin.
 
-    The two modes need not have the same epochs: some phases have no relaxed weights.
+    ``relaxed`` are those with weights that are not binary yet: relaxed ones, or real ones where the
+    method is judged with them, as stochastic BinaryConnect is. The two modes need not have the same
+    epochs: some phases have no relaxed weights.
     """
 
     relaxed: Bundle
@@ -38,10 +44,18 @@ class Pair(NamedTuple):
 
 
 def info(results: Results) -> list[Pair]:
-    """Return a pair for each method that was judged with relaxed and with binary weights."""
+    """Return a pair for each method that computes with other weights than it is deployed with."""
     relaxed, binary = _by_cell(results, RELAXED), _by_cell(results, BINARY)
-    both = [cell for cell in relaxed if cell in binary]
-    return [Pair(relaxed[cell], binary[cell], _starts(results, *cell)) for cell in both]
+    judged = {
+        cell: bundle
+        for cell, bundle in _by_cell(results, REAL).items()
+        if _facts(results, *cell).get("judged") == REAL
+    }
+    return [
+        Pair(other, binary[cell], phase_starts(_facts(results, *cell)))
+        for cell, other in (judged | relaxed).items()
+        if cell in binary
+    ]
 
 
 def _by_cell(results: Results, mode: str) -> dict[Cell, Bundle]:
@@ -49,9 +63,9 @@ def _by_cell(results: Results, mode: str) -> dict[Cell, Bundle]:
     return {(each.task, each.method): each for each in bundled(results, curves)}
 
 
-def _starts(results: Results, task: str, method: str) -> tuple[Start, ...]:
-    runs = results.confirmed(task, method)
-    return phase_starts(min(runs, key=lambda entry: entry.number).facts)
+def _facts(results: Results, task: str, method: str) -> Mapping[str, Any]:
+    """What is known of the first seed's run."""
+    return min(results.confirmed(task, method), key=lambda entry: entry.number).facts
 
 
 def phase_starts(facts: Mapping[str, Any]) -> tuple[Start, ...]:
@@ -73,20 +87,40 @@ def relaxation_figure(results: Results) -> Figure | None:
     if not found:
         return None
     count = count_of(len(pair.binary.seeds) for pair in found)
+    binary = [pair.binary for pair in found]
     drawn = thinned([bundle for pair in found for bundle in (pair.relaxed, pair.binary)])
     shown = drawn.explained("Faint lines are seeds, strong lines their mean.")
     return Figure(
         title=f"Relaxed and binary ({count} seeds)",
         explanation=(
             "Share of the validation split that is classified rightly after each epoch by the"
-            " network as it computes in training, with weights that are not yet binary (dotted),"
-            " and by the same network with every weight replaced by its binary value (solid)."
+            " network with weights that are not binary: relaxed ones, as it computes in training"
+            " (dotted), or real ones, where the published method is judged with them (dashed); and"
+            " by the same network with every weight replaced by its binary value (solid)."
             " Vertical lines say where a phase begins. While the two are far apart, the accuracy"
             " seen in training says little of the network that is deployed; they meet where the"
             f" weights have become, or are locked to, their binary values. {shown}"
         ),
         drawing=draw(results, found, drawn),
+        summary=summary(
+            "Validation accuracy at the last epoch of both, less with binary weights",
+            [Value(called(pair.binary, binary), lost(pair)) for pair in found],
+            f"{count} seeds",
+            " points",
+        ),
+        info=found,
     )
+
+
+def lost(pair: Pair) -> float:
+    """Return how many points the mean loses by binary weights, where both were last judged."""
+    epochs = np.intersect1d(pair.relaxed.epochs, pair.binary.epochs)
+    if not len(epochs):
+        return math.nan
+    before, after = (
+        float(bundle.mean[bundle.epochs == epochs[-1]][0]) for bundle in (pair.relaxed, pair.binary)
+    )
+    return before - after
 
 
 def draw(results: Results, found: Sequence[Pair], drawn: Thinned) -> Any:
@@ -101,7 +135,8 @@ def draw(results: Results, found: Sequence[Pair], drawn: Thinned) -> Any:
         [Panel(name, 260) for name in names], "epoch", "validation accuracy in %", shared=False
     )
     whole(drawing, max(int(bundle.epochs[-1]) for bundle in drawn.bundles))
-    drawing.add_traces([_key(mode) for mode in DASHES])
+    shown = {bundle.mode for bundle in drawn.bundles}
+    drawing.add_traces([_key(mode) for mode in DASHES if mode in shown])
     for number, bundle in enumerate(drawn.bundles):
         for trace in _traces(bundle, drawn.faint(bundle), look[bundle.method].colour):
             drawing.add_trace(trace, row=number // 2 + 1, col=1)

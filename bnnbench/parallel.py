@@ -145,7 +145,7 @@ def joined(training: Training, rank: int, size: int, place: str) -> Iterator[Non
         RuntimeError: a process does not come, or is lost on the way.
     """
     device = training.settings.device
-    if device.startswith("cuda"):
+    if ":" in device:  # NCCL takes the current one
         torch.cuda.set_device(device)
     told_by = sys.excepthook  # torch puts one around it that names the rank, and leaves it there
     with _on_loopback():
@@ -184,7 +184,8 @@ def _on_loopback() -> Iterator[None]:
 
 
 def _digest(tensor: Tensor) -> Tensor:
-    """Eight bytes that differ where a number does."""
-    data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
+    """Eight bytes that differ where a number does; what is not a number is like any other such."""
+    tensor = torch.where(tensor.isnan(), 0, tensor.detach())
+    data = tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data
     whole = int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big", signed=True)
     return torch.tensor(whole)

@@ -22,6 +22,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import sys
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -144,8 +145,9 @@ def joined(training: Training, rank: int, size: int, place: str) -> Iterator[Non
         RuntimeError: a process does not come, or is lost on the way.
     """
     device = training.settings.device
-    if device.startswith("cuda"):
+    if ":" in device:  # NCCL takes the current one
         torch.cuda.set_device(device)
+    told_by = sys.excepthook  # torch puts one around it that names the rank, and leaves it there
     with _on_loopback():
         distributed.init_process_group(
             "nccl" if device.startswith("cuda") else "gloo",
@@ -164,6 +166,7 @@ def joined(training: Training, rank: int, size: int, place: str) -> Iterator[Non
             training.parallel.leave()
         training.parallel = None
         distributed.destroy_process_group()
+        sys.excepthook = told_by
 
 
 @contextmanager
@@ -181,7 +184,8 @@ def _on_loopback() -> Iterator[None]:
 
 
 def _digest(tensor: Tensor) -> Tensor:
-    """Eight bytes that differ where a number does."""
-    data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
+    """Eight bytes that differ where a number does; what is not a number is like any other such."""
+    tensor = torch.where(tensor.isnan(), 0, tensor.detach())
+    data = tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data
     whole = int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big", signed=True)
     return torch.tensor(whole)

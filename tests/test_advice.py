@@ -49,7 +49,7 @@ def planned(tmp_path, monkeypatch, capsys):
     ],
 )
 def test_workers_are_weighed_against_threads(planned, cores, gains, expected):
-    """Eight runs are missing: as many workers as they can use, where threads gain less than they."""
+    """Eight runs are missing: as many workers as they can use, where threads gain less."""
     found = planned(cores, gains)
 
     assert bool(expected) == found.startswith("suggested: ")

@@ -197,13 +197,13 @@ def test_numbers_keep_their_places():
 @pytest.mark.parametrize("zero", [0.0, -0.0])
 def test_zero_is_a_plus(zero):
     """A weight that leaves 0 for the negative flips, one that comes to 0 from there flips."""
-    w, g = torch.tensor([zero, zero, -1.0, 1.0, -1.0]), torch.tensor([2.0, -2.0, -1.0, 1.0, 1.0])
+    w, g = torch.tensor([zero, -1.0, 1.0]), torch.tensor([2.0, -1.0, 1.0])
     whole = fused.passing((_least, _twice, passed, False), (2, 0, 3))
     told = torch.tensor([-9.0, 1.0, 1.0, 0.0, 0.0])
 
-    flips = whole(w, g, torch.empty(5), told, torch.zeros(2, dtype=torch.int32))
+    flips = whole(w, g, torch.empty(3), told, torch.zeros(2, dtype=torch.int32))
 
-    assert [-2, 2, 0, 0, -2] == w.tolist()
+    assert [-2, 0, 0] == w.tolist()
     assert 2 == flips
 
 

@@ -20,6 +20,7 @@ from bnnbench_reports.probed import (
     TERNARY,
     UNIFORM,
     Look,
+    left_out,
     looks,
     short,
 )
@@ -53,18 +54,10 @@ def angles_figure(results: Results) -> Figure | None:
             " deviation over filters. Dashed lines: what independent weights give in high"
             f" dimension, Gaussian {GAUSSIAN:.2f}, ternary {TERNARY:.1f}, uniform {UNIFORM:.0f}"
             " degrees. An angle near 37 says that latents are spread like a Gaussian, not that"
-            f" they were learned; near 0, that they lie at their bounds. {_without(results, found)}"
+            f" they were learned; near 0, that they lie at their bounds. {left_out(results, found)}"
         ).rstrip(),
         drawing=draw_layers(results, found),
     )
-
-
-def _without(results: Results, found: list[Look]) -> str:
-    """Who has no latent of its own, of the methods that have finished."""
-    has = {look.method for look in found}
-    done = [m.name for m in results.study.methods if results.confirmed(method=m.name)]
-    none = ", ".join(name for name in done if name not in has)
-    return f"Not applicable, for there is no latent beside the weight: {none}." if none else ""
 
 
 def draw_layers(results: Results, found: list[Look]) -> Any:

@@ -37,7 +37,7 @@ def register_figures(register: Register) -> None:
     register("latents", "bnnbench_reports.figures.histograms:histograms_figure")
     register("saturation", "bnnbench_reports.figures.trends:saturation_figure")
     register("angles", "bnnbench_reports.figures.angles:angles_figure")
-    register("dimension", "bnnbench_reports.figures.angles:dimension_figure")
+    register("dimension", "bnnbench_reports.figures.dimension:dimension_figure")
     register("geometry-by-epoch", "bnnbench_reports.figures.trends:geometry_figure")
     register("dot-products", "bnnbench_reports.figures.products:products_figure")
     register("times", "bnnbench_reports.figures.times:times_figure")

@@ -14,15 +14,13 @@ if TYPE_CHECKING:
     from bnnbench.results import Results
     from bnnbench.series import Series
     from bnnbench.store import Entry
-    from bnnbench_reports.readings import Cell
+    from bnnbench_reports.readings import Array, Cell
 
 #: angles in degrees between weights of the theory and their binarization, in high dimension
 GAUSSIAN = math.degrees(math.acos(math.sqrt(2 / math.pi)))
 UNIFORM = 30.0
 TERNARY = 34.15  #: Gaussian weights, 0 where they are below a tenth of their deviation
-#: times 1/sqrt(dimension): the deviation of the angle of Gaussian weights and of unrelated vectors
-GAUSSIAN_SD = math.degrees(math.sqrt((1 - 3 / math.pi) / (1 - 2 / math.pi)))
-APART_SD = math.degrees(1.0)
+QUANTILES = (5, 25, 50, 75, 95)  #: of the filters' angles, in percent, as the probe has them
 
 
 class Look(NamedTuple):
@@ -113,6 +111,34 @@ def _modes(results: Results) -> dict[str, set[str]]:
             bits = outcome.bits.get("weight_bits", {})
             found.setdefault(method.name, set()).update(outcome.selected, bits)
     return found
+
+
+def unrelated_angle(quantile: float, d: Array) -> Array:
+    """Return a quantile of the angle in degrees of two random vectors of d > 1 numbers.
+
+    Its density is proportional to sin(theta)^(d - 2): (1 + cos theta)/2 has the beta distribution
+    with both parameters (d - 1)/2.
+    """
+    from scipy.special import betaincinv
+
+    half = (d - 1) / 2
+    angle: Array = np.degrees(np.arccos(2 * betaincinv(half, half, 1 - quantile) - 1))
+    return angle
+
+
+def gaussian_angle(quantile: float, d: Array) -> Array:
+    """Return about a quantile of the angle in degrees of Gaussian vectors to their signs.
+
+    The cosine is the sum of |u| over sqrt(d), u being random on the sphere. Its mean and variance
+    are exact; its quantiles are those of a normal distribution, half a degree off at d = 27.
+    """
+    from scipy.special import gammaln, ndtri
+
+    mean = np.exp(gammaln(d / 2) - gammaln((d + 1) / 2)) * np.sqrt(d / np.pi)
+    variance = (1 + (d - 1) * 2 / np.pi) / d - mean**2
+    cosine = mean + ndtri(1 - quantile) * np.sqrt(np.maximum(variance, 0))
+    angle: Array = np.degrees(np.arccos(np.minimum(cosine, 1)))
+    return angle
 
 
 def _in_order(layers: Mapping[str, Sequence[tuple[Entry, Series]]]) -> list[str]:

@@ -69,11 +69,7 @@ def dimension_figure(results: Results) -> Figure | None:
         return None
     count = f"{count_of(look.n for look in found)} seeds"
     several = len({look.epoch for look in found}) > 1
-    when = (
-        " The slider chooses the epoch (or the last look before it); 0 is before training."
-        if several
-        else ""
-    )
+    slid = " The slider chooses the epoch, or the last look before it; 0 is before training."
     last = list({(x.task, x.method, x.layer): x for x in found}.values())
     return Figure(
         title=f"Distribution of the angles as the dimension grows ({count})",

@@ -14,7 +14,7 @@ from bnnbench.interfaces import Figure
 from bnnbench_reports.colours import GREY
 from bnnbench_reports.figures.drawing import count_of, positive, wrapped
 from bnnbench_reports.figures.summaries import Value, called, summary
-from bnnbench_reports.probed import Look, looks, not_applicable, short
+from bnnbench_reports.probed import Look, left_out, looks, short
 
 if TYPE_CHECKING:
     from bnnbench.results import Results
@@ -67,14 +67,12 @@ def cells(look: Look) -> Array:
 
 def products_figure(results: Results) -> Figure | None:
     """Draw the planes, one for each method and layer."""
-    known = info(results)
-    found = [plane for plane in known if plane.counts.any()]
+    found = [plane for plane in info(results) if plane.counts.any()]
     if not found:
         return None
     shown, count = found[:MOST], count_of(plane.look.n for plane in found)
-    looked = [plane.look for plane in known]
-    left = f"The first {MOST} of {len(found)} are drawn." if len(found) > MOST else ""
-    rest = " ".join(filter(None, [left, not_applicable(results, looked)]))
+    first = f" The first {MOST} of {len(found)} are drawn." if len(found) > MOST else ""
+    without = left_out(results, [plane.look for plane in found])
     return Figure(
         title=f"Dot products with binary and with latent weights ({count} seeds)",
         explanation=(
@@ -85,12 +83,15 @@ def products_figure(results: Results) -> Figure | None:
             " On the dotted line both are alike. r is Pearson's correlation, in brackets that with"
             " the input in a random order: what the weights alone give. A high r says that"
             " binarization keeps most of what a layer computes, not that the network is accurate."
-            f" {rest}"
-        ).strip(),
+            f"{first} {without}"
+        ).rstrip(),
         drawing=draw(results, shown),
         summary=summary(
-            "Pearson's correlation of dot products with binary and latent weights",
-            [Value(f"{called(p.look, looked)}, {short(p.look.layer)}", p.r) for p in found],
+            "Correlation r of dot products with binary and with latent weights",
+            [
+                Value(f"{short(p.look.layer)}, {called(p.look, [x.look for x in found])}", p.r)
+                for p in found
+            ],
             f"{count} seeds",
         ),
         info=found,

@@ -1,22 +1,26 @@
 """Every architecture, and every method on those that the bundled studies train it on, is packed.
 
 Each pair of a method and an architecture is trained for a few steps, made narrow where it has a
-width, packed, read back, and compared on every test image and every integer. Methods that are
-refused are named, with the reason, in :mod:`tests.test_packed_parity`.
+width, packed, read back, and compared on every test image and every integer. Methods that cannot
+be packed are refused, with a reason.
 """
 
 from __future__ import annotations
 
 import pytest
 
+from bnnbench.errors import UsageError
+from bnnbench.packing import again
 from bnnbench.packing.export import export
 from bnnbench.plugins import load_plugins
 from bnnbench.runs import Part
 from bnnbench.studyfile import read_study
-from tests.packing import trained
-from tests.test_packed_parity import METHODS, NETWORKS, REFUSED
+from tests.packing import Bench, images, run_of, trained
+from tests.test_packed_parity import METHODS, NETWORKS
 
 PLUGINS = load_plugins()
+#: the methods that train with more than two values a filter, and what these are
+REFUSED = {"real": "real weights", "relaxed": "real weights", "ternary": "2 bits"}
 #: the architectures of which no other test trains one: those of a published width, and images out
 OTHERS = [
     ("bc-vgg", {}, 8),
@@ -27,11 +31,10 @@ OTHERS = [
 SMALL = {name: (given, side) for name, given, side in [*reversed(NETWORKS), *OTHERS]}
 
 
-ARCHITECTURES = {
-    name
-    for name in PLUGINS.names("architectures")
-    if PLUGINS.component("architectures", name).plugin.distribution == "bnnbench"
-}
+def bundled(kind):
+    """The names that bnnbench itself registers."""
+    found = (PLUGINS.component(kind, name) for name in PLUGINS.names(kind))
+    return {each.name for each in found if each.plugin.distribution == "bnnbench"}
 
 
 def of_studies():
@@ -45,7 +48,7 @@ def of_studies():
 
 
 WANTED = {pair for pair in of_studies() if pair[0] not in REFUSED}
-WANTED |= {("bop2", name) for name in ARCHITECTURES}
+WANTED |= {("bop2", name) for name in bundled("architectures")}
 ELSEWHERE = {(name, "mlp") for name, _ in METHODS} | {("bop2", name) for name, *_ in NETWORKS}
 
 
@@ -66,4 +69,19 @@ def test_pair(method, architecture, tmp_path):
 
 def test_no_architecture_is_forgotten():
     """Every bundled architecture has its small form, in which it is trained and packed."""
-    assert {*SMALL} == ARCHITECTURES
+    assert {*SMALL} == bundled("architectures")
+
+
+def test_no_method_is_forgotten():
+    """Every bundled method is packed or refused, and none is both."""
+    packed = [*dict.fromkeys(name for name, _ in METHODS)]
+    assert sorted([*packed, *REFUSED]) == sorted(bundled("methods"))
+
+
+@pytest.mark.parametrize("method", REFUSED)
+def test_methods_that_are_refused(method):
+    """Before anything is trained again, with the layer and what its weights are."""
+    bench = Bench(images(8, 50, 50))
+    told = f"judged by '{method}' and trains with more than two values a filter, as in 'dense1' "
+    with pytest.raises(UsageError, match=f"{told}.{REFUSED[method]}.; export a run of a binary"):
+        again.check(bench, run_of(bench, method))

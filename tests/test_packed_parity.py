@@ -18,7 +18,9 @@ from bnnbench.packing.export import as_safetensors, export, placed
 from bnnbench.packing.integers import integers
 from bnnbench.packing.modules import Layer
 from bnnbench.packing.parity import ParityError
+from bnnbench.plugins import load_plugins
 from bnnbench.runs import Part
+from tests.conftest import ROOT
 from tests.packing import Bench, batch, images, run_of, train, trained
 
 METHODS = [
@@ -115,6 +117,19 @@ def test_scaled_network(name, tmp_path):
     made = export(network, data, tmp_path / "m.safetensors")
     assert made.compared.differing == 0
     assert made.integers.layers >= 8
+
+
+def test_weights_with_a_shift(tmp_path):
+    """AdaBin's filters, each with two values of its own, are packed, and their integers equal."""
+    bench = Bench(images(8))
+    bench.plugins = load_plugins(files=[ROOT / "examples/plugins/adabin/adabin.py"])
+    run = run_of(bench, "adabin", mlp("adabin"), epochs=8)
+    kept, accuracy = train(bench, run)
+    made = export(placed(kept, bench.network(run)), bench.data, tmp_path / "m.safetensors")
+    assert {"dense2.sum", "dense3.sum"} <= {row.name for row in made.packed.rows()}
+    assert (made.compared.examples, made.compared.differing) == (150, 0)
+    assert made.integers == (2, 150 * (48 + 10), 0)
+    assert accuracy["binary"] > 30
 
 
 def test_statistics_that_are_estimated_again(tmp_path):

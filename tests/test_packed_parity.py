@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from bnnbench.errors import BnnbenchError
+from bnnbench.errors import BnnbenchError, UsageError
 from bnnbench.packed import load
 from bnnbench.packed.file import read, write
 from bnnbench.packed.network import PackedNetwork
+from bnnbench.packing.again import check
 from bnnbench.packing.export import as_safetensors, export, placed
 from bnnbench.packing.integers import integers
 from bnnbench.packing.modules import Layer
@@ -37,6 +38,11 @@ METHODS = [
     ("proxquant", {}),
     ("frozen-random", {"lr": 1e-1, "lr_end": 1e-2}),
 ]
+REFUSED = {  #: the methods that train with more than two values a filter, and what these are
+    "real": "real weights",
+    "relaxed": "real weights",
+    "ternary": "2 bits",
+}
 NETWORKS = [
     ("mlp", {"depth": 1, "width": 30, "activation": "sign", "dropout": 0.1, "last": "real"}, 8),
     ("mlp", {"depth": 2, "width": 33, "activation": "relu"}, 8),
@@ -68,6 +74,24 @@ NETWORKS = [
 def named(cases):
     """What pytest is to call cases of a name and hyperparameters."""
     return [f"{name}-{'-'.join(str(v) for v in given.values())}" for name, given, *_ in cases]
+
+
+def test_every_method_is_packed_or_refused():
+    """The bundled methods are those that are packed below, and those that are refused: all."""
+    plugins = load_plugins()
+    found = [plugins.component("methods", name) for name in plugins.names("methods")]
+    bundled = [c.name for c in found if c.plugin.distribution == "bnnbench"]
+    packed = {method for method, _ in METHODS}
+    assert sorted(bundled) == sorted([*packed, *REFUSED])
+
+
+@pytest.mark.parametrize("method", REFUSED)
+def test_methods_that_are_refused(method):
+    """Before anything is trained, with the layer and what its weights are."""
+    bench = Bench(images(8))
+    told = f"judged by '{method}' and trains with more than two values a filter, as in 'dense1' "
+    with pytest.raises(UsageError, match=f"{told}.{REFUSED[method]}.; export a run of a binary"):
+        check(bench, run_of(bench, method))
 
 
 def mlp(method, width=48):

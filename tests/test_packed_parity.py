@@ -10,15 +10,18 @@ import numpy as np
 import pytest
 import torch
 
-from bnnbench.errors import BnnbenchError
+from bnnbench.errors import BnnbenchError, UsageError
 from bnnbench.packed import load
 from bnnbench.packed.file import read, write
 from bnnbench.packed.network import PackedNetwork
+from bnnbench.packing.again import check
 from bnnbench.packing.export import as_safetensors, export, placed
 from bnnbench.packing.integers import integers
 from bnnbench.packing.modules import Layer
 from bnnbench.packing.parity import ParityError
+from bnnbench.plugins import load_plugins
 from bnnbench.runs import Part
+from tests.conftest import ROOT
 from tests.packing import Bench, batch, images, run_of, train, trained
 
 METHODS = [
@@ -35,6 +38,11 @@ METHODS = [
     ("proxquant", {}),
     ("frozen-random", {"lr": 1e-1, "lr_end": 1e-2}),
 ]
+REFUSED = {  #: the methods that train with more than two values a filter, and what these are
+    "real": "real weights",
+    "relaxed": "real weights",
+    "ternary": "2 bits",
+}
 NETWORKS = [
     ("mlp", {"depth": 1, "width": 30, "activation": "sign", "dropout": 0.1, "last": "real"}, 8),
     ("mlp", {"depth": 2, "width": 33, "activation": "relu"}, 8),
@@ -66,6 +74,24 @@ NETWORKS = [
 def named(cases):
     """What pytest is to call cases of a name and hyperparameters."""
     return [f"{name}-{'-'.join(str(v) for v in given.values())}" for name, given, *_ in cases]
+
+
+def test_every_method_is_packed_or_refused():
+    """The bundled methods are those that are packed below, and those that are refused: all."""
+    plugins = load_plugins()
+    found = [plugins.component("methods", name) for name in plugins.names("methods")]
+    bundled = [c.name for c in found if c.plugin.distribution == "bnnbench"]
+    packed = {method for method, _ in METHODS}
+    assert sorted(bundled) == sorted([*packed, *REFUSED])
+
+
+@pytest.mark.parametrize("method", REFUSED)
+def test_methods_that_are_refused(method):
+    """Before anything is trained, with the layer and what its weights are."""
+    bench = Bench(images(8))
+    told = f"judged by '{method}' and trains with more than two values a filter, as in 'dense1' "
+    with pytest.raises(UsageError, match=f"{told}.{REFUSED[method]}.; export a run of a binary"):
+        check(bench, run_of(bench, method))
 
 
 def mlp(method, width=48):
@@ -115,6 +141,19 @@ def test_scaled_network(name, tmp_path):
     made = export(network, data, tmp_path / "m.safetensors")
     assert made.compared.differing == 0
     assert made.integers.layers >= 8
+
+
+def test_weights_with_a_shift(tmp_path):
+    """AdaBin's filters, each with two values of its own, are packed, and their integers equal."""
+    bench = Bench(images(8))
+    bench.plugins = load_plugins(files=[ROOT / "examples/plugins/adabin/adabin.py"])
+    run = run_of(bench, "adabin", mlp("adabin"), epochs=8)
+    kept, accuracy = train(bench, run)
+    made = export(placed(kept, bench.network(run)), bench.data, tmp_path / "m.safetensors")
+    assert {"dense2.sum", "dense3.sum"} <= {row.name for row in made.packed.rows()}
+    assert (made.compared.examples, made.compared.differing) == (150, 0)
+    assert made.integers == (2, 150 * (48 + 10), 0)
+    assert accuracy["binary"] > 30
 
 
 def test_statistics_that_are_estimated_again(tmp_path):

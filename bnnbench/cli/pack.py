@@ -246,7 +246,7 @@ def _tell_size(made: Exported, path: Path) -> None:
     size = made.packed.size()
     own = size["binary"] + size["thresholds"] + size["real"]
     click.echo(
-        f"{path}: {path.stat().st_size:,} bytes; weights {own:,} bytes, in float32"
+        f"{path}: {path.stat().st_size:,} bytes, of weights {own:,}; in float32 these take"
         f" {size['float32']:,}: {size['float32'] / own:.1f} times as many (32 if all were one bit)"
     )
     rest = [row for row in made.packed.rows() if row.real and row.operation != "threshold"]

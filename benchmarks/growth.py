@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.step import Task, floor_step, method_step, real_step, rounds
+from benchmarks.step import Task, floor_step, method_step, real_step
+from benchmarks.turns import rounds
 from bnnbench.environment import cores
 from bnnbench.pace import pace_of
 from bnnbench.updates import OnePass

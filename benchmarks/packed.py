@@ -36,7 +36,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.step import Step, rounds
+from benchmarks.turns import Step, rounds
 from bnnbench.environment import processor
 from bnnbench.interfaces import Dataset, Split
 from bnnbench.layers import binary_layers

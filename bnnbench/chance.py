@@ -11,7 +11,7 @@ with a second key after its first round, so that two keys are not one sequence s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -34,9 +34,19 @@ def uniform(like: Tensor, key: Key) -> Tensor:
 
     A number belongs to a place in memory: ``like`` must be dense, as every tensor of ours is.
     """
+    return counted(like, *halves(key))
+
+
+def halves(key: Key) -> tuple[int, int]:
+    """Return both halves of a key as int32 has them, which knows no unsigned number."""
+    return _signed(key[0]), _signed(key[1])
+
+
+def counted(like: Tensor, first: Any, second: Any) -> Tensor:
+    """Return what :func:`uniform` does; the halves may be tensors of one int32."""
     x = torch.arange(like.numel(), dtype=torch.int32, device=like.device)
-    x = _mixed(x.add_(_signed(key[0])), 17).mul_(_signed(FIRST))
-    x = _mixed(x, 11).add_(_signed(key[1])).mul_(_signed(SECOND))
+    x = _mixed(x.add_(first), 17).mul_(_signed(FIRST))
+    x = _mixed(x, 11).add_(second).mul_(_signed(SECOND))
     x = _mixed(x, 15).mul_(THIRD)
     u = _shifted(_mixed(x, 14), 8).to(like.dtype).mul_(2.0**-24)
     return u.as_strided(like.shape, like.stride())

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 class Clock:
     """A stopwatch that always runs in exactly one bucket.
 
-    On CUDA a change of bucket records an event; :meth:`lap` synchronizes once and reads them all,
-    so that no step waits for the clock.
+    On CUDA a change of bucket records an event in the queue of the device; :meth:`lap` synchronizes
+    once and reads them all, so that no step waits for the clock.
     """
 
     def __init__(self, device: str = "cpu") -> None:
-        self.cuda = device.startswith("cuda")
+        self.device, self.cuda = device, device.startswith("cuda")
         self.bucket = OTHER
         self.marks: list[tuple[str, Any]] = [(OTHER, self._now())]
 
@@ -58,7 +58,8 @@ class Clock:
         import torch
 
         event: Any = torch.cuda.Event(enable_timing=True)
-        event.record()
+        with torch.cuda.device(self.device):  # which need not be the process's current one
+            event.record()
         return event
 
     def _between(self, start: Any, end: Any) -> float:

@@ -8,7 +8,6 @@ before anything is trained: the whole at once, and part by part.
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -30,19 +29,12 @@ EXACT = 1e-5  #: of the loss, beside what the outputs differ by
 WAY_OUT = "train it with --processes-per-run 1"
 
 
-@dataclass(frozen=True)
-class Division:
-    """What there is to know of a network before it is divided.
+def divided(
+    network: nn.Module, loss: Loss, batch: tuple[Tensor, Tensor], size: int
+) -> list[nn.Module]:
+    """Return the layers that draw, once a batch could be divided among ``size`` processes.
 
-    ``drawing`` are the layers that draw; ``is_used`` says that all parameters are in the loss.
-    """
-
-    drawing: list[nn.Module]
-    is_used: bool
-
-
-def divided(network: nn.Module, loss: Loss, batch: tuple[Tensor, Tensor], size: int) -> Division:
-    """Try how a batch is divided among ``size`` processes; the network is left as it is.
+    The network is left as it is.
 
     Raises:
         UsageError: several processes would not train what one trains.
@@ -51,8 +43,6 @@ def divided(network: nn.Module, loss: Loss, batch: tuple[Tensor, Tensor], size: 
     with RandomState(0).in_force(), _in_training(network):
         drawing = _drawing(network, lambda: loss(network(inputs), inputs, targets))
         outputs, whole = _passed(network, loss, inputs, targets)
-        parameters = [p for p in network.parameters() if p.requires_grad]
-        found = torch.autograd.grad(whole, parameters, allow_unused=True)
         sliced, total = _part_by_part(network, loss, batch, drawing, size)
     strayed = (outputs - sliced).abs().max().item()
     if not strayed <= ALIKE * outputs.abs().max().item():
@@ -66,7 +56,7 @@ def divided(network: nn.Module, loss: Loss, batch: tuple[Tensor, Tensor], size: 
             "a loss that is computed in several processes must be a mean over the targets, this one"
             f" is {whole.item():.6g} for a batch and {total:.6g} for its parts; {WAY_OUT}"
         )
-    return Division(drawing, all(gradient is not None for gradient in found))
+    return drawing
 
 
 def few(examples: Examples, batch_size: int, size: int) -> tuple[Tensor, Tensor]:

@@ -28,7 +28,7 @@ def where(condition: Any, x: Any, y: Any) -> Any:
 
 def clip(x: Any, low: Any, high: Any) -> Any:
     """Return x, or the bound that it is beyond."""
-    return x.clamp(low, high)
+    return x.clamp_min(low).clamp_max(high)  # one may be a number, the other a tensor
 
 
 def sqrt(x: Any) -> Any:

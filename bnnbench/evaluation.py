@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
 
 from bnnbench.metrics import TALLIES, UNLABELLED
+from bnnbench.readings import numbers
 from bnnbench.seeds import RandomState, derive
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ class Score(NamedTuple):
     metrics: Mapping[str, float]
 
 
-@torch.no_grad()
 def evaluate(
     model: nn.Module,
     latents: Latents,
@@ -50,6 +50,22 @@ def evaluate(
     2.6, third option). The draws depend on ``seed`` alone, and the caller's generators are left
     as they were. The network is left in the mode it was found in, its binary weights changed.
     """
+    found = scored(model, latents, mode, examples, loss, task, seed)
+    values = dict(zip(found, numbers(list(found.values())), strict=True))
+    return Score(values.pop("loss"), values)
+
+
+@torch.no_grad()
+def scored(
+    model: nn.Module,
+    latents: Latents,
+    mode: InferenceMode,
+    examples: Examples,
+    loss: Loss,
+    task: Task = "classification",
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Return the metrics and, last, the "loss" of :func:`evaluate`, as tensors on the device."""
     training = model.training
     model.eval()
     tally, mean = TALLIES[task](), _Mean()
@@ -58,7 +74,7 @@ def evaluate(
             tally.add(outputs, targets)
             mean.add(loss(outputs, inputs, targets), targets)
     model.train(training)
-    return Score(mean.value(), tally.metrics())
+    return {**tally.metrics(), "loss": mean.value()}
 
 
 class _Mean:
@@ -73,9 +89,8 @@ class _Mean:
         self.losses.append(torch.where(labelled > 0, loss.double() * labelled, 0))
         self.counts.append(labelled)
 
-    def value(self) -> float:
-        mean = torch.stack(self.losses).sum() / torch.stack(self.counts).sum()
-        return mean.item()
+    def value(self) -> Tensor:
+        return torch.stack(self.losses).sum() / torch.stack(self.counts).sum()
 
 
 def _answers(
@@ -156,10 +171,11 @@ def _reestimate(
     model.eval()
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # torch's word for a plain average
         norm.train()
     with RandomState(derive(0, "reestimation")).in_force():
-        for inputs in batches:
+        for count, inputs in enumerate(batches, 1):
+            for norm in norms:  # a plain average; torch's None asks the device for the count
+                norm.momentum = 1 / count
             latents.project(mode.view)
             model(inputs)
 

@@ -38,7 +38,7 @@ class Flips:
             self.by_layer()
             self._seen = None
 
-    def add(self, layer: str, flips: int) -> None:
+    def add(self, layer: str, flips: Tensor | int) -> None:
         """Take the flips of something that has counted; say :meth:`unwatch` before it moves."""
         self._counts[layer] += flips
 

@@ -66,14 +66,15 @@ def _training(task: Task) -> Training:
     experiment.probes = []  # the first process looks
     training, state = experiment.training(), checkpoints.training(run) if task.epoch else None
     if state is not None:
-        training.load(state | {"probes": [], "random": _chance(state["random"])})
+        training.load(state | {"probes": [], "random": _chance(state["random"], task)})
     return training
 
 
-def _chance(states: dict[str, Any]) -> dict[str, Any]:
-    """The random numbers of the first process, on whichever GPU is ours."""
+def _chance(states: dict[str, Any], task: Task) -> dict[str, Any]:
+    """The random numbers of the first process, whose GPU is another one than ours."""
+    first = int(task.device.partition(":")[2] or 0) - task.rank
     cuda = states["cuda"]
-    return states | {"cuda": [cuda[0]] * len(cuda)}
+    return states | {"cuda": cuda[first : first + 1] * len(cuda)}
 
 
 def _go_with_the_first() -> None:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
+from bnnbench.sending import sent
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -188,7 +190,7 @@ class Split:
         if order is None:
             yield from zip(self.inputs.split(size), self.targets.split(size), strict=True)
             return
-        for chosen in order.to(self.inputs.device).split(size):
+        for chosen in sent(order, self.inputs.device).split(size):
             yield self.inputs[chosen], self.targets[chosen]
 
     def to(self, device: str) -> Split:
@@ -243,7 +245,9 @@ class Probe(Protocol):
 
     A probe is made once for each run. ``step`` is called after every optimizer step and should be
     cheap; ``epoch`` is called at the end of an epoch (and once before the first, as epoch 0) and
-    returns what there is to store. ``state`` and ``load`` carry what it remembers from one epoch
+    returns what there is to store. A value may be a tensor of one number, and better is, where the
+    latents lie on a GPU: it is then read together with all others of the epoch. ``state`` and
+    ``load`` carry what it remembers from one epoch
     to the next into a run that is taken up again. A probe may have a ``look`` too:
     see :class:`Onlooker`.
     """

@@ -12,7 +12,7 @@ of the whole split; a class that is neither there nor predicted has none.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,8 +48,8 @@ class Tally(Protocol):
         """Count a batch: outputs (batch, classes, ...), integer targets (batch, ...)."""
         ...
 
-    def metrics(self) -> dict[str, float]:
-        """Return the metrics of all that was counted, by name."""
+    def metrics(self) -> Mapping[str, Any]:
+        """Return the metrics of all that was counted, by name: numbers that lie on the device."""
         ...
 
 
@@ -72,9 +72,9 @@ class Classification:
         known = self.right.get(name)
         self.right[name] = right.sum() if known is None else known + right.sum()
 
-    def metrics(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, Tensor]:
         """Return "accuracy" and, with many classes, "accuracy_top5"."""
-        return {name: 100 * right.item() / self.count for name, right in self.right.items()}
+        return {name: 100 * right.double() / self.count for name, right in self.right.items()}
 
 
 class Segmentation:
@@ -85,20 +85,24 @@ class Segmentation:
 
     def add(self, outputs: Tensor, targets: Tensor) -> None:
         """Count a batch: outputs (batch, classes, height, width), targets without the classes."""
-        classes, labelled = outputs.shape[1], targets != UNLABELLED
-        pairs = targets[labelled] * classes + outputs.argmax(1)[labelled]
-        found = pairs.bincount(minlength=classes * classes).view(classes, classes)
-        self.confusion = found if self.confusion is None else self.confusion + found
+        classes = outputs.shape[1]
+        if self.confusion is None:
+            self.confusion = targets.new_zeros(classes, classes)
+        labelled = targets != UNLABELLED
+        pairs = (targets * classes + outputs.argmax(1)).where(labelled, 0)
+        # as large as the batch whatever it holds: to choose pixels, the host would wait for them
+        self.confusion.view(-1).scatter_add_(0, pairs.flatten(), labelled.flatten().long())
 
-    def metrics(self) -> dict[str, float]:
-        """Return "accuracy" (of pixels) and "mean_iou"."""
-        if self.confusion is None or not self.confusion.sum():
+    def metrics(self) -> dict[str, Any]:
+        """Return "accuracy" (of pixels) and "mean_iou"; 0 if nothing was counted."""
+        if self.confusion is None:
             return {"accuracy": 0.0, "mean_iou": 0.0}
-        both = self.confusion.diagonal().double()
-        either = self.confusion.sum(0) + self.confusion.sum(1) - both
-        overlap = both[either > 0] / either[either > 0]
-        pixels = both.sum() / self.confusion.sum()
-        return {"accuracy": 100 * pixels.item(), "mean_iou": 100 * overlap.mean().item()}
+        confusion = self.confusion
+        both, count = confusion.diagonal().double(), confusion.sum()
+        either = confusion.sum(0) + confusion.sum(1) - both
+        overlap = both / either.clamp_min(1)
+        iou = overlap.sum() / (either > 0).sum().clamp_min(1)
+        return {"accuracy": 100 * (both.sum() / count.clamp_min(1)), "mean_iou": 100 * iou}
 
 
 TALLIES: Mapping[Task, Callable[[], Tally]] = {

@@ -82,6 +82,25 @@ def pace_of(
     return known or _kept(path, _fastest(network, batch, threads, most))
 
 
+def gain(network: nn.Module, batch: tuple[int, ...], threads: int) -> float:
+    """Return how many times as fast as on one thread a step is on several.
+
+    Args:
+        network: is left as it is, and so are torch's threads.
+        batch: the shape of the inputs, the batch's size first.
+        threads: how many.
+    """
+    if threads == 1:
+        return 1.0
+    before = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    try:
+        one, several = _seconds(network, batch, (Pace(), Pace(threads)))
+    finally:
+        torch.set_num_threads(before[0])
+        torch.set_float32_matmul_precision(before[1])
+    return one / several
+
+
 def _known(path: Path) -> Pace | None:
     try:
         return Pace(**json.loads(path.read_text(encoding="utf-8")))

@@ -7,11 +7,14 @@ normalizations (:mod:`bnnbench.normalization`) and draws are of the whole batch.
     L = sum_r s_r L_r       s_r: the part's share of the batch's labels
     dL/dw = sum_r s_r dL_r/dw
 
-The sums over processes are those of torch's DistributedDataParallel, whose mean is taken of N
-times as much. All processes then do the same with the same gradient. After every epoch it is made
+One exchange a step sums all gradients, and the loss, in one flat buffer, whose pieces are then the
+gradients: they are copied once. All processes do the same with them. After every epoch it is made
 sure that they hold the same numbers.
 
-departs from one process by rounding alone: sums over a batch are taken part by part
+departs from one process by rounding alone: sums over a batch are taken part by part; from torch's
+DistributedDataParallel, which copies gradients in and out of such buffers unless they stay where
+they are (ours are None between steps), and outlives its gloo group: the end of both may wait for
+the interpreter's lock for ever (torch 2.13), above all where a process was lost
 """
 
 from __future__ import annotations
@@ -19,17 +22,16 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import sys
 from contextlib import contextmanager
 from datetime import timedelta
-from inspect import signature
 from typing import TYPE_CHECKING
 
 import torch
 from torch import distributed
 from torch.distributed import FileStore  # type: ignore[attr-defined]
-from torch.nn.parallel import DistributedDataParallel
 
-from bnnbench.division import divided, few
+from bnnbench.division import WAY_OUT, divided, few
 from bnnbench.errors import PluginError
 from bnnbench.normalization import WholeNorm, plain_norms
 from bnnbench.parts import Parts, WholeDraws, share
@@ -37,17 +39,13 @@ from bnnbench.parts import Parts, WholeDraws, share
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from bnnbench.training import Training
 
 #: how long the first process waits for the others, which are at the same step, and they for it,
 #: who also judges and writes
 PATIENCE, THEIRS = timedelta(minutes=5), timedelta(days=1)
-#: what torch calls the sending of buffers from the first process to all: ours are equal anyway
-BUFFERS = "forward_sync_buffers"
-if BUFFERS not in signature(DistributedDataParallel).parameters:  # before torch 2.13
-    BUFFERS = "broadcast_buffers"
 INTERFACE = "GLOO_SOCKET_IFNAME"  #: where gloo is told over which interface processes meet
 
 
@@ -58,24 +56,47 @@ class Parallel:
         self.training, self.parts = training, Parts(rank, size)
         settings, model = training.settings, training.model
         batch = few(training.examples, settings.batch_size, size)
-        division = divided(model, training.loss, batch, size)
+        drawing = divided(model, training.loss, batch, size)
         self.changed: list[WholeNorm | WholeDraws] = [
             *(WholeNorm(norm, self.parts) for norm in plain_norms(model)),
-            *(WholeDraws(layer, self.parts) for layer in division.drawing),
+            *(WholeDraws(layer, self.parts) for layer in drawing),
         ]
-        self.network = DistributedDataParallel(
-            model, **{BUFFERS: False}, find_unused_parameters=not division.is_used
-        )
 
     def gradient(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """The loss of a batch; its gradient is left at the weights, in all processes the same."""
+        """The loss of a batch; its gradient is left at the weights, in all processes the same.
+
+        It is added to what is there, which is a sum over all processes already.
+        """
+        earlier = self._taken()
         with self.parts.of(len(targets)) as mine:
             part = targets[mine]
-            value = self.training.loss_of(self.network, inputs[mine], part) * share(part, targets)
-            (value * self.parts.size).backward()
-        value = value.detach()
-        distributed.all_reduce(value)
-        return value
+            value = self.training.loss_of(inputs[mine], part)
+            weighted = (value * share(part, targets)).to(value.dtype)
+            weighted.backward()
+        loss = self._summed(weighted.detach())
+        for parameter, gradient in earlier:
+            parameter.grad = gradient if parameter.grad is None else gradient + parameter.grad
+        return loss
+
+    def _taken(self) -> list[tuple[nn.Parameter, Tensor]]:
+        """The gradients at parameters, by parameter, which have none from here on."""
+        found = [(p, p.grad) for p in self.training.model.parameters() if p.grad is not None]
+        for parameter, _ in found:
+            parameter.grad = None
+        return found
+
+    def _summed(self, loss: Tensor) -> Tensor:
+        """The sum of the losses; every gradient becomes a piece of the buffer of all sums."""
+        found = self._taken()
+        lying = [gradient.as_strided((gradient.numel(),), (1,)) for _, gradient in found]
+        flat = torch.cat([*lying, loss.view(1)])
+        distributed.all_reduce(flat)
+        sums: tuple[Tensor, ...] = flat.split([*map(len, lying), 1])
+        *pieces, total = sums
+        for (parameter, gradient), piece in zip(found, pieces, strict=True):
+            as_it_lay = piece.as_strided(gradient.shape, gradient.stride())
+            parameter.grad = as_it_lay.to(parameter.dtype)
+        return total.view(())
 
     def agree(self) -> None:
         """Make sure that all processes hold the same numbers.
@@ -92,9 +113,9 @@ class Parallel:
             if not torch.equal(other, theirs[0]):
                 name = list(found)[int((other != theirs[0]).nonzero()[0])]
                 raise PluginError(
-                    "all processes of a run must hold the same numbers, but"
-                    f" {name} differ in processes 1 and {rank + 1} after epoch"
-                    f" {self.training.epoch}; train it with --processes-per-run 1"
+                    "all processes of a run must hold the same numbers, but in epoch"
+                    f" {self.training.epoch + 1} {name} differ in processes 1 and {rank + 1};"
+                    f" {WAY_OUT}"
                 )
 
     def leave(self) -> None:
@@ -106,8 +127,11 @@ class Parallel:
         """All that the rest of the training depends on but the optimizers' memory, by its name."""
         training = self.training
         latents, network = training.latents.tensors, training.model.state_dict()
+        chance = [torch.get_rng_state()]
+        if training.settings.device.startswith("cuda"):
+            chance.append(torch.cuda.get_rng_state(training.settings.device))
         return {
-            "the random numbers": torch.get_rng_state(),
+            "the random numbers": torch.cat(chance),
             **{f"the latents of {name!r}": tensor for name, tensor in latents.items()},
             **{f"the values of {name!r}": tensor for name, tensor in network.items()},
         }
@@ -121,8 +145,9 @@ def joined(training: Training, rank: int, size: int, place: str) -> Iterator[Non
         RuntimeError: a process does not come, or is lost on the way.
     """
     device = training.settings.device
-    if device.startswith("cuda"):
+    if ":" in device:  # NCCL takes the current one
         torch.cuda.set_device(device)
+    told_by = sys.excepthook  # torch puts one around it that names the rank, and leaves it there
     with _on_loopback():
         distributed.init_process_group(
             "nccl" if device.startswith("cuda") else "gloo",
@@ -132,14 +157,16 @@ def joined(training: Training, rank: int, size: int, place: str) -> Iterator[Non
             timeout=THEIRS if rank else PATIENCE,
         )
     try:
-        parallel = training.parallel = Parallel(training, rank, size)
+        training.parallel = Parallel(training, rank, size)
         with training.random.in_force():
-            parallel.agree()
+            training.parallel.agree()
         yield
-        parallel.leave()
     finally:
+        if training.parallel is not None:
+            training.parallel.leave()
         training.parallel = None
         distributed.destroy_process_group()
+        sys.excepthook = told_by
 
 
 @contextmanager
@@ -157,7 +184,8 @@ def _on_loopback() -> Iterator[None]:
 
 
 def _digest(tensor: Tensor) -> Tensor:
-    """Eight bytes that differ where a number does."""
-    data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
+    """Eight bytes that differ where a number does; what is not a number is like any other such."""
+    tensor = torch.where(tensor.isnan(), 0, tensor.detach())
+    data = tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data
     whole = int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big", signed=True)
     return torch.tensor(whole)

@@ -58,17 +58,15 @@ class Parts:
         return slice(rank * self.whole // self.size, (rank + 1) * self.whole // self.size)
 
 
-def labels(targets: Tensor) -> Tensor | int:
-    """Return how many targets a mean is taken over: examples, or pixels with a label."""
-    if targets.ndim == 1:
-        return len(targets)
-    return (targets != UNLABELLED).sum()
-
-
 def share(part: Tensor, targets: Tensor) -> Tensor | float:
-    """Return the weight of a part's mean in the mean over all targets of the batch."""
-    whole = labels(targets)
-    return labels(part) / (max(whole, 1) if isinstance(whole, int) else whole.clamp_min(1))
+    """Return the weight of a part's mean in that over all targets of the batch, those with a label.
+
+    The number, or a tensor in double precision that waits on the device.
+    """
+    if targets.ndim == 1:  # an example always has a class: no need to look
+        return len(part) / len(targets)
+    own, whole = ((some != UNLABELLED).sum().double() for some in (part, targets))
+    return own / whole.clamp_min(1)
 
 
 class WholeDraws:

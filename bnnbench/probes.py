@@ -70,29 +70,36 @@ class FlipProbe:
 
     def _figures(self, now: Codes) -> Iterator[Measurement]:
         sizes = {name: code.numel() for name, code in now.items()}
-        counts: dict[str, dict[str, int]] = {
-            "flip_step": {name: int(count) for name, count in self.flips.items()},
+        counts: dict[str, Mapping[str, Any]] = {
+            "flip_step": self.flips,
             "flip_epoch": _differences(now, self.before),
             "flip_init": _differences(now, self.start),
         }
         for metric, flips in counts.items():
             looks = max(self.steps, 1) if metric == "flip_step" else 1
-            shares = {name: flips[name] / (looks * size) for name, size in sizes.items()}
-            shares[""] = sum(flips.values()) / (looks * max(sum(sizes.values()), 1))
+            shares = {name: _share(flips[name], looks * size) for name, size in sizes.items()}
+            shares[""] = _share(sum(flips.values()), looks * max(sum(sizes.values()), 1))
             for layer, share in shares.items():
                 yield Measurement(metric, share, layer=layer)
                 if metric == "flip_step":
                     yield Measurement("pi", pi(share), layer=layer)
 
 
-def pi(share: float) -> float:
+def pi(share: Any) -> Any:
     """Return ln(share + e^-9), the logarithm of a flip rate with a floor at -9.
+
+    A tensor of one number stays one.
 
     >>> [round(pi(share), 3) for share in (0, 1e-5, 1e-3)]
     [-9.0, -8.922, -6.791]
     """
-    return math.log(share + math.exp(-9))
+    raised = share + math.exp(-9)
+    return raised.log() if isinstance(raised, torch.Tensor) else math.log(raised)
 
 
-def _differences(now: Codes, then: Codes) -> dict[str, int]:
-    return {name: int(torch.count_nonzero(code ^ then[name]).item()) for name, code in now.items()}
+def _share(count: Any, of: int) -> Any:
+    return count.double() / of if isinstance(count, torch.Tensor) else count / of
+
+
+def _differences(now: Codes, then: Codes) -> dict[str, Tensor]:
+    return {name: torch.count_nonzero(code ^ then[name]) for name, code in now.items()}

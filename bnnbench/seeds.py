@@ -50,9 +50,11 @@ class RandomState:
 def _seeded_cuda(seed: int) -> list[Tensor]:
     if not torch.cuda.is_initialized():
         return []  # torch.manual_seed would look for a GPU, at a third of a millisecond
-    with torch.random.fork_rng():
-        torch.cuda.manual_seed_all(seed)
-        return _cuda_state()
+    theirs = _cuda_state()
+    torch.cuda.manual_seed_all(seed)
+    mine = _cuda_state()
+    torch.cuda.set_rng_state_all(theirs)
+    return mine
 
 
 def _cuda_state() -> list[Tensor]:
@@ -62,5 +64,5 @@ def _cuda_state() -> list[Tensor]:
 
 def _set_state(cpu: Tensor, cuda: list[Tensor]) -> None:
     torch.set_rng_state(cpu)
-    if cuda:
-        torch.cuda.set_rng_state_all(cuda)
+    if cuda:  # a state may come from a machine with more GPUs
+        torch.cuda.set_rng_state_all(cuda[: torch.cuda.device_count()])

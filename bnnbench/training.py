@@ -18,12 +18,13 @@ import torch
 from bnnbench import buckets
 from bnnbench.clock import Clock
 from bnnbench.errors import BnnbenchError
-from bnnbench.evaluation import evaluate, reestimated, weight_bits
+from bnnbench.evaluation import reestimated, scored, weight_bits
 from bnnbench.interfaces import Onlooker, Scene
 from bnnbench.latents import Latents
 from bnnbench.layers import BinaryActivation, activation_bits
 from bnnbench.looking import look
 from bnnbench.measurements import Measurement
+from bnnbench.readings import received
 from bnnbench.schedules import Progress
 from bnnbench.seeds import RandomState, derive
 from bnnbench.selection import Selected
@@ -105,8 +106,8 @@ class Training:
         probes: Sequence[Probe] = (),
         clock: Clock | None = None,
     ) -> None:
+        self.model = model.to(settings.device)  # first: before, a GPU has no generator to seed
         self.random = RandomState(derive(settings.seed, "training"))
-        self.model = model.to(settings.device)
         self.method, self.loss, self.settings = method, loss, settings
         self.probes, self.clock = probes, clock or Clock(settings.device)
         self.examples, self.task = data.train.to(settings.device), data.task
@@ -133,7 +134,7 @@ class Training:
     def __iter__(self) -> Iterator[list[Measurement]]:
         """Yield the measurements of epoch 0, of each epoch that is left, and of the end."""
         if not self.epoch:
-            yield self._outside(self._probed(0))
+            yield self._outside(received(self._probed(0)))
         while self.epoch < self.settings.epochs:
             stretch = self._entered(self._phase(self.epoch))
             with self.random.in_force():
@@ -242,24 +243,45 @@ class Training:
         return measured
 
     def _epoch(self, stretch: Stretch) -> list[Measurement]:
-        mean_loss = self._trained(stretch)
-        if not math.isfinite(mean_loss):
-            raise DivergedError(f"the training loss of epoch {self.epoch + 1} is {mean_loss}")
-        measured = [Measurement("loss", mean_loss, split="train")]
-        measured += stretch.hyperparameters()
-        with self.clock.within(buckets.EVALUATION):
-            measured += self._scores(self._each_epoch(stretch.modes), "validation", self.validation)
+        measured = [Measurement("loss", self._trained(stretch), split="train")]
+        try:
+            measured = received(measured + self._looked_at(stretch))
+        except Exception:
+            self._check(received(measured[:1]))  # what fails on such numbers is not to blame
+            raise
+        self._check(measured)
         warmup, self.warm = not self.warm, True
-        return measured + self._probed(self.epoch + 1) + self._times(warmup=warmup)
+        return measured + self._times(warmup=warmup)
 
-    def _trained(self, stretch: Stretch) -> float:
-        """Train for an epoch; return the mean loss."""
+    def _trained(self, stretch: Stretch) -> Any:
+        """Train for an epoch; return the mean loss, a tensor that nobody has waited for."""
         with self.clock.within(buckets.TRAIN):
-            mean_loss = self._steps(stretch).item()
+            mean_loss = self._steps(stretch)
         self.clock.enter(buckets.OTHER)
         if self.parallel is not None:
             self.parallel.agree()
         return mean_loss
+
+    def _looked_at(self, stretch: Stretch) -> list[Measurement]:
+        """What there is to say of an epoch's end, its values still on the device."""
+        measured = stretch.hyperparameters()
+        with self.clock.within(buckets.EVALUATION):
+            measured += self._scores(self._each_epoch(stretch.modes), "validation", self.validation)
+        return measured + self._probed(self.epoch + 1)
+
+    def _check(self, measured: Iterable[Measurement]) -> None:
+        """Refuse a loss that is not finite, in training or as the network is judged.
+
+        Raises:
+            DivergedError: in one line.
+        """
+        for m in measured:
+            if m.metric != "loss" or math.isfinite(m.value):
+                continue
+            if m.split == "train":
+                raise DivergedError(f"the training loss of epoch {self.epoch + 1} is {m.value}")
+            if m.mode == self.method.judged:
+                raise DivergedError(f"the {m.split} loss with {m.mode} weights is {m.value}")
 
     def _each_epoch(self, modes: Mapping[str, InferenceMode]) -> dict[str, InferenceMode]:
         """The modes that are cheap, and the one that selects; the others wait for the end."""
@@ -295,23 +317,23 @@ class Training:
         stretch.project()  # 1. w_b <- binarize(w)
         if self.parallel is not None:
             return self.parallel.gradient(inputs, targets)
-        value = self.loss_of(self.model, inputs, targets)
+        value = self.loss_of(inputs, targets)
         value.backward()  # 2. dL/dw_b
         return value.detach()
 
-    def loss_of(self, network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss of a batch, or of a part, by the network or what stands for it."""
-        return self.loss(self._outputs(network, inputs), inputs, targets)
+    def loss_of(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of a batch, or of a part of it."""
+        return self.loss(self._outputs(inputs), inputs, targets)
 
-    def _outputs(self, network: nn.Module, inputs: Tensor) -> Tensor:
+    def _outputs(self, inputs: Tensor) -> Tensor:
         """The network's outputs, in the precision and the memory order of the settings."""
         if self.settings.channels_last and inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         if self.settings.precision == "fp32":
-            outputs: Tensor = network(inputs)
+            outputs: Tensor = self.model(inputs)
             return outputs
         with torch.autocast(torch.device(self.settings.device).type, torch.bfloat16):
-            outputs = network(inputs)
+            outputs = self.model(inputs)
         return outputs.float()
 
     def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -330,12 +352,10 @@ class Training:
         seed, batches = self.settings.seed, self._for_reestimation()
         for mode_name, mode in modes.items():
             with reestimated(self.model, self.latents, mode, batches):
-                score = evaluate(
+                scores = scored(
                     self.model, self.latents, mode, examples, self.loss, self.task, seed
                 )
-            if mode_name == self.method.judged and not math.isfinite(score.loss):
-                raise DivergedError(f"the {name} loss with {mode_name} weights is {score.loss}")
-            for metric, value in {**score.metrics, "loss": score.loss}.items():
+            for metric, value in scores.items():
                 yield Measurement(metric, value, split=name, mode=mode_name)
 
     def _probed(self, epoch: int) -> list[Measurement]:
@@ -381,6 +401,8 @@ class Training:
             late = {name: m for name, m in modes.items() if name not in self._each_epoch(modes)}
             measured += self._scores(late, "validation", self.validation)
             measured += self._scores(modes, "test", self.test)
+        measured = received(measured)
+        self._check(measured)
         self.clock.enter(buckets.OTHER)
         after = self.settings.epochs + 1
         return [_placed(m, **at) for m in measured] + [

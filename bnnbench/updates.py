@@ -9,6 +9,7 @@ is for an optimizer that asks for gradients itself, as often as it likes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -34,6 +35,11 @@ Gradient = Callable[[], "Tensor"]  #: steps 1 and 2: project, leave dL/dw_b, ret
 
 #: weights times steps from which compiling, a second or two, is won back; see docs/speed.md
 WORTH = 2_000_000_000
+#: the same for a GPU, where it takes longer and saves less: estimated, and never measured
+WORTH_GPU = 100_000_000_000
+
+#: what compiles a pass, by the type of the device
+COMPILERS = {"cpu": "numba", "cuda": "triton"}
 
 
 class Update(Protocol):
@@ -87,10 +93,8 @@ class OnePass(_Once):
     """One compiled pass over each layer's weights."""
 
     def __init__(self, latents: Latents, optimizer: Any) -> None:
-        from bnnbench import kernels, threads
-
-        self.latents, self.optimizer, self.kernels = latents, optimizer, kernels
-        self.parallel = threads.follow_torch_threads() > 1
+        self.latents, self.optimizer = latents, optimizer
+        self.run = _pass_over(latents)
         self.projected = False
 
     def project(self, binarizer: Binarizer) -> None:
@@ -109,19 +113,35 @@ class OnePass(_Once):
         name, latent = group["layer"], group["params"][0]
         now, then = binarizer.elementwise(latent), (following or binarizer).elementwise(latent)
         state = self.optimizer.state[latent]
-        state["step"] = state.get("step", torch.tensor(0.0)) + 1  # a tensor, as torch's own have it
+        # a tensor, as torch's own have it; torch moves it to a GPU when it loads a state
+        state["step"] = state.get("step", torch.tensor(0.0)).cpu() + 1
         moved = self.optimizer.elementwise(group, int(state["step"]))
         key = draw_key() if then.random and following is not None else (0, 0)
-        flips = self.kernels.run(
+        flips = self.run(
             (moved.rule, then.forward, now.backward, then.random),
             (latent, self.latents.gradient(name), self.latents.weights[name]),
             [_moment(state, name, latent) for name in moved.moments],
             (moved.numbers, now.numbers, then.numbers),
             key,
-            parallel=self.parallel,
         )
         self.latents.weights[name].grad = None
         self.latents.flips.add(name, flips)
+
+
+def _pass_over(latents: Latents) -> Callable[..., Tensor | int]:
+    """The pass for the device that the latents lie on."""
+    if _device(latents) != "cpu":
+        from bnnbench import fused
+
+        return fused.run
+    from bnnbench import kernels, threads
+
+    return partial(kernels.run, parallel=threads.follow_torch_threads() > 1)
+
+
+def _device(latents: Latents) -> str:
+    """The type of the device that the latents lie on."""
+    return next((latent.device.type for latent in latents.tensors.values()), "cpu")
 
 
 def _moment(state: dict[str, Any], name: str, latent: Tensor) -> Tensor:
@@ -207,7 +227,8 @@ def update_of(
     if optimizer is not None and requires_closure(optimizer):
         return Asked(latents, optimizer, real, examples)
     if way == "auto":
-        way = "compiled" if len(latents) * steps >= WORTH else "separate"
+        worth = WORTH if _device(latents) == "cpu" else WORTH_GPU
+        way = "compiled" if len(latents) * steps >= worth else "separate"
     if way == "compiled" and optimizer is not None and can_compile(latents, binarizer, optimizer):
         return OnePass(latents, optimizer)
     return Separate(latents, optimizer)
@@ -235,15 +256,15 @@ def can_compile(latents: Latents, binarizer: Binarizer, optimizer: Optimizer) ->
         and has_rule(optimizer)
         and not isinstance(binarizer, Informed)
         and all(_reachable(latent) for latent in latents.tensors.values())
-        and find_spec("numba") is not None
+        and find_spec(COMPILERS[_device(latents)]) is not None
     )
 
 
 def _reachable(latent: Tensor) -> bool:
-    """Whether a latent is on CPU, in a precision that is compiled, and without gaps in memory."""
+    """Whether a pass goes there: its device, its precision, and no gaps in memory."""
     exact = latent.dtype in (torch.float32, torch.float64)
     return (
-        latent.device.type == "cpu"
+        latent.device.type in COMPILERS
         and exact
         and torch.empty_like(latent).stride() == latent.stride()
     )

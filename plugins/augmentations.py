@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from bnnbench.metrics import UNLABELLED
+from bnnbench.sending import sent
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -123,6 +124,7 @@ class ResizedCropFlip:
         top, left, tall, wide = box.unbind(1)
         rows, columns = _sources(top, tall, height), _sources(left, wide, width)
         columns = torch.where(flips[:, None], columns.flip(1), columns)
+        rows, columns = (sent(places, inputs.device) for places in (rows, columns))
         if targets.ndim == 1:
             return _between(inputs, rows, columns), targets
         return _between(inputs, rows, columns), _nearest(targets, rows, columns)
@@ -159,7 +161,7 @@ def cropped(
     starts = places * (channels * tall * wide) + top * wide + left
     count = (n - 1) * channels * tall * wide + 2 * padding * (wide + 1) + 1
     parts = padded.as_strided((count, channels, height, width), (1, tall * wide, wide, 1))
-    return parts.index_select(0, starts.to(images.device))
+    return parts.index_select(0, sent(starts, images.device))
 
 
 def _fill_in(padded: Tensor, images: Tensor, order: Tensor, kept: int, padding: int) -> None:
@@ -168,7 +170,7 @@ def _fill_in(padded: Tensor, images: Tensor, order: Tensor, kept: int, padding: 
 
     height, width = images.shape[2:]
     inner = padded[..., padding : padding + height, padding : padding + width]
-    order = order.to(images.device)
+    order = sent(order, images.device)
     torch.index_select(images, 0, order[:kept], out=inner[:kept])
     mirrored = images.index_select(0, order[kept:])
     if images.device.type == "cpu":  # numpy reads backwards; torch would make a copy first
@@ -222,7 +224,7 @@ def _uniform(drawn: Tensor, low: float, high: float) -> Tensor:
 
 def _mirror_(images: Tensor, flips: Tensor) -> Tensor:
     """Mirror in place those images (n, ..., W) whose flip (n,) is not 0."""
-    chosen = flips.nonzero().squeeze(1).to(images.device)
+    chosen = sent(flips.nonzero().squeeze(1), images.device)
     return images.index_copy_(0, chosen, images.index_select(0, chosen).flip(-1))
 
 
@@ -239,7 +241,10 @@ def _sources(start: Tensor, part: Tensor, size: int) -> Tensor:
 
 
 def _between(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Images at rows (n, H) and columns (n, W) that lie between pixels, bilinear."""
+    """Images at rows (n, H) and columns (n, W) that lie between pixels, bilinear.
+
+    All three lie on one device.
+    """
     import torch
     from torch.nn import functional
 
@@ -254,6 +259,6 @@ def _nearest(targets: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Targets (n, H, W) of the pixels that are nearest to rows (n, H) and columns (n, W)."""
     import torch
 
-    y, x = ((places + 0.5).floor().long().to(targets.device) for places in (rows, columns))
+    y, x = ((places + 0.5).floor().long() for places in (rows, columns))
     image = torch.arange(len(targets), device=targets.device)
     return targets[image[:, None, None], y[:, :, None], x[:, None, :]]

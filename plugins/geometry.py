@@ -157,11 +157,7 @@ def angles(left: Tensor, right: Tensor) -> Tensor:
 def _angles(pair: Pair, view: View) -> dict[str, float]:
     """All figures of a pair of weights that need no data."""
     theta = angles(pair.real, pair.binary)
-    found = _spread("angle", theta)
-    if len(theta):
-        wanted = torch.tensor(QUANTILES, device=theta.device).double() / 100
-        values = theta.quantile(wanted).tolist()
-        found |= {f"angle_q{q:02}": value for q, value in zip(QUANTILES, values, strict=True)}
+    found = _spread("angle", theta) | _quantiles("angle", theta)
     if pair.mode:
         return found
     return found | {"fan_in": float(pair.real[0].numel())} | _controls(pair, view)
@@ -172,11 +168,12 @@ def _controls(pair: Pair, view: View) -> dict[str, float]:
     w = pair.real
     gaussian = torch.randn_like(w)
     moved = w.flatten()[_order(w.numel(), w)].view(w.shape)
-    apart = pair.binary.flatten(1)[:, _order(w[0].numel(), w)]
+    unrelated = angles(w, pair.binary.flatten(1)[:, _order(w[0].numel(), w)])
     return {
         **_spread("angle_gaussian", angles(gaussian, view(gaussian))),
         **_spread("angle_shuffled", angles(moved, view(moved))),
-        **_spread("angle_apart", angles(w, apart)),
+        **_spread("angle_apart", unrelated),
+        **_quantiles("angle_apart", unrelated),
     }
 
 
@@ -189,6 +186,15 @@ def _spread(name: str, theta: Tensor) -> dict[str, float]:
     if not len(theta):
         return {}
     return {f"{name}_mean": theta.mean().item(), f"{name}_sd": theta.std(correction=0).item()}
+
+
+def _quantiles(name: str, theta: Tensor) -> dict[str, float]:
+    """Quantiles over the filters, if there are any."""
+    if not len(theta):
+        return {}
+    wanted = torch.tensor(QUANTILES, device=theta.device).double() / 100
+    values = theta.quantile(wanted).tolist()
+    return {f"{name}_q{q:02}": value for q, value in zip(QUANTILES, values, strict=True)}
 
 
 def _agreement(plain: Mapping[str, float], control: Mapping[str, float]) -> dict[str, float]:

@@ -11,6 +11,7 @@ import importlib.util
 import inspect
 import re
 from functools import cache
+from importlib.abc import InspectLoader
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bnnbench.entries import BASE, CONFIRM
@@ -120,8 +121,8 @@ def docstrings(module: str) -> dict[str, str]:
     The module itself is not imported; the packages that it is in are.
     """
     try:
-        spec = importlib.util.find_spec(module)
-        code = spec.loader.get_source(module) if spec and spec.loader else ""  # type: ignore[attr-defined]
+        loader = getattr(importlib.util.find_spec(module), "loader", None)
+        code = loader.get_source(module) if isinstance(loader, InspectLoader) else ""
         tree = ast.parse(code or "")
     except Exception:  # whatever a plugin's package or loader may raise
         return {}
@@ -131,19 +132,23 @@ def docstrings(module: str) -> dict[str, str]:
 
 
 def first_sentence(text: str) -> str:
-    """Return the first paragraph of a text in one line.
+    r"""Return the first paragraph of a text in one line.
 
-    >>> first_sentence("Bop, the binary optimizer\\n(2019).\\n\\n    w <- -w")
+    >>> first_sentence("Bop, the binary optimizer\n(2019).\n\n    w <- -w")
     'Bop, the binary optimizer (2019).'
     """
-    return " ".join(text.strip().partition("\n\n")[0].split())
+    return _line(text.strip().partition("\n\n")[0])
 
 
 def source_of(text: str) -> str:
-    """Return the paragraph "source:" of a text in one line, "" where there is none.
+    r"""Return the paragraph "source:" of a text in one line, "" where there is none.
 
-    >>> source_of("X.\\n\\nsource: an article,\\nsection 2\\ndeparts from it: in much")
+    >>> source_of("X.\n\nsource: an article,\nsection 2\ndeparts from it: in much")
     'an article, section 2'
     """
     found = SOURCE.search(text)
-    return " ".join(found[1].replace("``", "").split()) if found else ""
+    return _line(found[1]) if found else ""
+
+
+def _line(text: str) -> str:
+    return " ".join(text.replace("``", "").split())

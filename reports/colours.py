@@ -8,8 +8,9 @@ if TYPE_CHECKING:
     from bnnbench.studies import Study
 
 GREY = "#7d8590"  #: the method that others are compared with
-#: Okabe and Ito's colours that are seen on white and on black alike
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+#: three of Okabe and Ito's that are seen on white and on black alike, and three more that are;
+#: the colour-blind tell all of them from each other and from grey
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#E050D8", "#A05848", "#A88848")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 SYMBOLS = ("circle", "square", "triangle-up", "diamond", "cross", "x")
 

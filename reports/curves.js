@@ -235,7 +235,23 @@ function curvesSaid(study, view, bundles) {
   return said.join(" ");
 }
 
-/** The text alternative: where each line begins, where it ends, and its best or least. */
+/** The text alternative in a sentence: where the lines end, from the lowest to the highest. */
+function curvesSentence(study, view, bundles) {
+  const metric = study.curve_metrics.find(each => each.name === view.curve);
+  const several = new Set(bundles.map(each => each.cell.task)).size > 1;
+  const ends = bundles.map(({cell, centre, n}) => ({
+    value: centre.findLast(value => value !== null), n,
+    name: study.methods[cell.method].name + (several ? ` on ${study.tasks[cell.task].name}` : ""),
+  })).filter(end => end.value !== undefined).sort((one, other) => one.value - other.value);
+  if (!ends.length) return `${capital(measureSaid(metric))}: nothing is drawn.`;
+  const said = end => `${told(metric, end.value)} (${end.name}, n = ${end.n})`;
+  const begin = `${capital(measureSaid(metric))}, ${view.aggregate} over the seeds, at the end of`;
+  if (ends.length === 1) return `${begin} 1 line: ${said(ends[0])}.`;
+  const [high, low] = [said(ends.at(-1)), said(ends[0])];
+  return `${begin} ${ends.length} lines: the highest is ${high}, the lowest ${low}.`;
+}
+
+/** The text alternative in full: where each line begins, where it ends, and its best or least. */
 function curvesTable(study, view, bundles) {
   const metric = study.curve_metrics.find(each => each.name === view.curve);
   const best = metric.better > 0 ? greatest : least;

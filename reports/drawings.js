@@ -84,9 +84,10 @@ const plainCell = cell => typeof cell === "string" ? read(cell) : cell;
 /** The title above a trace's panel, or the panel's number where it has none. */
 function panelOf(layout, trace) {
   const number = Number((trace.yaxis || "y").slice(1) || 1);
-  const top = ((layout[number > 1 ? `yaxis${number}` : "yaxis"] || {}).domain || [0, 1])[1];
+  const domain = axis => (layout[number > 1 ? `${axis}${number}` : axis] || {}).domain || [0, 1];
+  const [left, right] = domain("xaxis"), top = domain("yaxis")[1];
   const above = each => each.yref === "paper" && each.yanchor === "bottom" && !each.yshift
-    && Math.abs(each.y - top) < 1e-6;
+    && Math.abs(each.y - top) < 1e-6 && left <= each.x && each.x <= right;
   const title = (layout.annotations || []).find(above);
   return title ? read(title.text) : String(number);
 }

@@ -107,6 +107,7 @@ function showCurves() {
   const bundles = chosenCurves(study, view);
   byId("curves-said").textContent = curvesSaid(study, view, bundles);
   byId("curves-table").replaceChildren(tableOf(curvesTable(study, view, bundles)));
+  plot.setAttribute("aria-label", curvesSentence(study, view, bundles));
   plot.hidden = !bundles.length;
   if (!bundles.length) return;
   plot.style.minHeight = curvesDrawing(study, view, bundles).layout.height + "px";

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from bnnbench.store import Entry
 
 COLUMNS = (TRAIN, WARMUP, *BUCKETS[1:])
+SPLITS = ("train", "validation", "test")
 
 
 class Roles(NamedTuple):
@@ -165,10 +166,10 @@ def splits_table(results: Results) -> Table:
     """Return the checksums of the images and labels that the confirming runs saw."""
     found: Counter[tuple[str, str, str, str]] = Counter()
     for entry in of_role(results, CONFIRM):
-        examples = entry.facts.get("examples", {})
-        for split, checksum in entry.facts.get("splits", {}).items():
+        examples, checksums = entry.facts.get("examples", {}), entry.facts.get("splits", {})
+        for split in filter(checksums.get, SPLITS):
             count = f"{examples[split]:,}" if split in examples else NONE
-            found[entry.task, split, count, str(checksum)] += 1
+            found[entry.task, split, count, str(checksums[split])] += 1
     lines = [(*place, str(count)) for place, count in found.items()]
     return Table(("task", "split", "examples", "SHA-256", "runs"), lines, frozenset({2, 4}))
 

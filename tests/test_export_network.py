@@ -17,6 +17,7 @@ from bnnbench.cli import main
 from bnnbench.cli.runs import find
 from bnnbench.errors import UsageError
 from bnnbench.packed import load
+from bnnbench.packed.description import Provenance
 from bnnbench.runs import Run
 
 STUDY = """
@@ -147,6 +148,114 @@ def test_export_refuses_another_result(run, folder, tmp_path, monkeypatch):
     assert [*tmp_path.iterdir()] == []
 
 
+@pytest.fixture
+def claims(monkeypatch):
+    """Let the test accuracy that is stored of a run be another, by so many points."""
+    from bnnbench.cli import pack
+
+    real = pack._provenance
+
+    def claim(by):
+        def provenance(*given):
+            made = real(*given)
+            stored = made.accuracy + by
+            return made.model_copy(update={"accuracy": stored, "stored_accuracy": stored})
+
+        monkeypatch.setattr(pack, "_provenance", provenance)
+
+    return claim
+
+
+@pytest.mark.parametrize("form", ["safetensors", "onnx"])
+@pytest.mark.parametrize("by", [0.2, -1.0])
+def test_kept_weights_of_another_machine(run, claims, by, form, tmp_path):
+    """Kept weights that come to another accuracy by rounding are exported; the file has both."""
+    if form == "onnx":
+        pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")
+    path = tmp_path / "m"
+    assert run("export", "s/t/bop/1", "-o", str(path))[2] == ""
+    measured = load(path).description.provenance.accuracy
+    claims(by)
+    code, _, err = run("export", "s/t/bop/1", "-o", str(path), "--force", "--format", form)
+    assert code == 0
+    stored = f"{measured + by:.4f} %, here it is {measured:.4f} %"
+    assert err.startswith(f"warning: the stored test accuracy is {stored}: the weights were kept")
+    assert err.count("\n") == 1
+    if form == "onnx":
+        (told,) = (p for p in onnx_properties(path) if p.key == "provenance")
+        made = json.loads(told.value)
+        assert (made["accuracy"], made["stored_accuracy"]) == (measured, measured + by)
+        return
+    made = load(path).description.provenance
+    assert (made.accuracy, made.stored_accuracy) == (measured, measured + by)
+    said = f"test accuracy binary: {measured:.2f} % (in training {measured + by:.2f} %)"
+    assert said in run("packed", "show", str(path))[1]
+
+
+def onnx_properties(path):
+    import onnx
+
+    return onnx.load(path).metadata_props
+
+
+@pytest.mark.parametrize(("by", "is_kept"), [(1.2, True), (-30, True), (0.2, False), (-0.2, False)])
+def test_weights_of_another_network(run, claims, monkeypatch, by, is_kept, tmp_path):
+    """Kept weights that are off by more than rounding, and trained ones by anything, are refused.
+
+    In one line, and what was there before stays.
+    """
+    path = tmp_path / "m"
+    path.write_text("before")
+    claims(by)
+    if not is_kept:
+        monkeypatch.setattr("bnnbench.packing.again.kept", lambda *_given: None)
+    code, out, err = run("export", "s/t/bop/1", "-o", str(path), "--force", "--threads", "1")
+    assert (code, err.count("\n")) == (1, 1)
+    within = ", within 1 for rounding" if is_kept else ""
+    assert f"must have the accuracy that is stored of it{within}, but run" in err
+    assert "or run the study anew here" in err
+    assert "checked" not in out
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"m": "before"}
+
+
+def test_files_from_before_there_were_two_accuracies():
+    """A provenance without the stored accuracy is read."""
+    fields = dict.fromkeys(("study", "task", "method", "run", "key", "mode", "judged"), "x")
+    numbers = {"seed": 1, "accuracy": 90.0, "judged_accuracy": None, "versions": {}}
+    assert Provenance.model_validate(fields | numbers).stored_accuracy is None
+
+
+@pytest.mark.parametrize("form", ["safetensors", "onnx"])
+@pytest.mark.parametrize("layer", ["dense1", "dense2"])
+def test_another_network_is_not_written(run, monkeypatch, layer, form, tmp_path):
+    """A network that is packed wrong, by a weight of each filter, is refused in one line.
+
+    No file is left, and what was there before stays; the same command is right without the fault.
+    """
+    if form == "onnx":
+        pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")
+    from bnnbench.packing import modules
+
+    real = modules.signs_of
+
+    def wrong(weight, name):
+        found = real(weight, name)
+        if name == layer:
+            found.bits[:, 3] ^= True
+        return found
+
+    path, there = tmp_path / "m", tmp_path / "there"
+    there.write_text("before")
+    with monkeypatch.context() as patch:
+        patch.setattr(modules, "signs_of", wrong)
+        for words in (("-o", str(path)), ("-o", str(there), "--force")):
+            code, out, err = run("export", "s/t/bop/1", *words, "--format", form)
+            assert (code, out, err.count("\n")) == (1, "", 1)
+            assert "; nothing was written, docs/packed-format.md says what may" in err
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"there": "before"}
+    assert run("export", "s/t/bop/1", "-o", str(path), "--format", form)[0] == 0
+
+
 def test_damaged_weights_are_not_used(run, folder, tmp_path):
     """A file of weights that is damaged is passed over with a warning: the run is trained again."""
     path = weights_of(folder, "bop", 2)
@@ -231,7 +340,10 @@ def test_show(run, tmp_path):
     assert code == 0
     (row,) = (line for line in out.splitlines() if "binary_dense" in line and "dense1" in line)
     assert row.split() == ["dense1", "binary_dense", "real", "24", "1,536", "192"]
-    assert "one bit a weight 222, thresholds 0, real 544; in float32 7,648" in " ".join(out.split())
+    assert (
+        "one bit a weight 222, thresholds 0, real 544; in float32 7,648: 10.0 times as many"
+        in " ".join(out.split())
+    )
     assert "inputs as prepared by: digits (preprocessing = 'signed')" in out
     assert "from s/t/bop/1, run " in out
     code, _, err = run("packed", "show", "s.toml")

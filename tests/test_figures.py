@@ -168,6 +168,62 @@ def test_relaxed_and_binary_are_told_apart(store):
     assert ["phase 2", "&lt;lock&gt;"] * 2 == texts[2:]
 
 
+def stochastic(store: Store) -> None:
+    """Two runs of "bop" that are judged as stochastic BinaryConnect's: 90 and 92 percent."""
+    for seed, ensemble_at in ((1, 2), (2, 3)):
+        record(store, "bop", seed, {"real": 88.0 + 2 * seed}, judged="real")
+        entry = store.entries("s", method="bop")[-1]
+        mine = [(epoch, "binary", 50.0 + 10 * seed + epoch) for epoch in (1, 2, 3)]
+        mine.append((ensemble_at, "ensemble", 80.0 + seed))  # of the selected epoch
+        store.write(
+            entry.run_id,
+            [Measurement("accuracy", value, epoch, "validation", m) for epoch, m, value in mine],
+        )
+
+
+def test_the_mode_of_judging_stands_for_the_relaxed_one(store):
+    """Where a method computes with draws: its judged mode beside binary, the ensembles as points.
+
+    The modes that a run measured say so, no method's name; the ensembles are not aligned, for
+    each seed selects an epoch of its own.
+    """
+    store.create_study("s", study(), "", "0")
+    stochastic(store)
+    record(store, "ste", 1, {"binary": 80.0})
+    relax(store, "ste", ("real",))
+
+    (pair,) = relaxation.info(Results(store, "s"))
+
+    assert ("bop", "real", "binary") == (pair.method, pair.relaxed.mode, pair.binary.mode)
+    assert [[88, 89, 90], [90, 91, 92]] == pair.relaxed.values.tolist()
+    assert [[61, 62, 63], [71, 72, 73]] == pair.binary.values.tolist()
+    assert (("ensemble", (1, 2), (2, 3), (81.0, 82.0)),) == pair.once
+
+
+def test_the_mode_of_judging_is_drawn_dashed(store):
+    """Three looks that the legend names; a sentence says what the points are, and the gap."""
+    store.create_study("s", study(), "", "0")
+    stochastic(store)
+    for seed in (1, 2):
+        record(store, "ste", seed, {"binary": 80.0})
+    relax(store, "ste")
+
+    figure = relaxation.relaxation_figure(Results(store, "s"))
+
+    legend = [(t.name, t.line.dash, t.marker.symbol) for t in figure.drawing.data[:4]]
+    assert [
+        ("binary weights", "solid", None),
+        ("real weights", "dash", None),
+        ("relaxed weights", "dot", None),
+        ("ensemble weights", None, "diamond"),
+    ] == legend
+    (points,) = (t for t in figure.drawing.data[4:] if t.mode == "markers")
+    assert ((2, 3), (81, 82), "y2") == (tuple(points.x), tuple(points.y), points.yaxis)
+    assert "one for each seed: ensemble, measured for the" in figure.explanation
+    last = f"the highest is {91 - 68:+.2f} points (bop), the lowest {75 - 80:+.2f} points (ste)."
+    assert figure.summary.endswith(last)
+
+
 def test_flips_by_layer(results):
     """A map has the layers from the input on, epochs along, and the mean over the seeds."""
     real = layers.info(results)[0]

@@ -13,7 +13,7 @@ from bnnbench.results import Results
 from bnnbench.store import DONE
 from bnnbench_reports import probed
 from bnnbench_reports.colours import looks as colours
-from bnnbench_reports.figures import angles, histograms, products
+from bnnbench_reports.figures import angles, dimension, histograms, products, trends
 from bnnbench_reports.probed import looks, short
 
 from .small_study import ENVIRONMENT, ROLES, enter, study
@@ -114,7 +114,8 @@ def test_histograms_are_drawn_around_the_middles_of_the_bins(store, results):
     look(store, "ste", 1, of("latent_bin_01", 0.25, epoch=0), of("latent_bin_40", 0.75))
     figure = histograms.histograms_figure(results)
 
-    before, after = figure.drawing.data
+    before, start, after = figure.drawing.data
+    assert (before.y, False) == (start.y, start.visible)
     assert {1: 25.0} == {bin_: share for bin_, share in enumerate(before.y) if share}
     assert {40: 75.0} == {bin_: share for bin_, share in enumerate(after.y) if share}
     assert (-0.975, 0.975) == pytest.approx((before.x[1], after.x[40]))
@@ -147,27 +148,195 @@ def test_angles_of_each_layer(store, results):
     assert {"angle_mean": 31.5, "angle_sd": 3.0} == ste.values
     (trace,) = figure.drawing.data
     assert (["dense1"], [31.5], [3.0]) == (list(trace.x), list(trace.y), list(trace.error_y.array))
-    assert "no latent beside the weight: real, bop." in figure.explanation
+    assert figure.explanation.endswith("Not measured: real, bop.")
     heights = [line.y0 for line in figure.drawing.layout.shapes]
     assert [37.07, 34.15, 30.0] == pytest.approx(heights, abs=0.005)
 
 
-def test_angles_by_dimension(store, results):
-    """A point at the layer's fan-in, faint the angle to the same signs in a random order."""
-    measured = [("angle_mean", 31.0), ("angle_sd", 2.0), ("fan_in", 64.0)]
-    measured += [("angle_apart_mean", 91.0), ("angle_apart_sd", 7.0)]
-    look(store, "ste", 1, *(of(*pair) for pair in measured))
-    figure = angles.dimension_figure(results)
+def quantiles(middle, step, kind="angle"):
+    """Five quantiles around a median, evenly spaced."""
+    return {f"{kind}_q{q:02}": middle + step * k for k, q in enumerate(dimension.QUANTILES, -2)}
 
-    unrelated, gaussian, near, apart = figure.drawing.data
-    assert ([64.0], [31.0], 1.0) == (list(near.x), list(near.y), near.opacity)
-    assert ([64.0], [91.0], [7.0]) == (list(apart.x), list(apart.y), list(apart.error_y.array))
-    assert 0.5 == apart.opacity
-    assert [32.0, 128.0] == pytest.approx([min(unrelated.x), max(unrelated.x)])
-    half = math.degrees(1) / math.sqrt(32)
-    assert math.isclose(90 + half, unrelated.y[0])
-    assert math.isclose(90 - half, unrelated.y[-1])
-    assert math.isclose(probed.GAUSSIAN + probed.GAUSSIAN_SD / math.sqrt(128), gaussian.y[39])
+
+def test_angles_by_dimension(store, results):
+    """A mark at the layer's fan-in: median, bars to the quantiles, of both kinds of angles."""
+    measured = {"fan_in": 64.0} | quantiles(31, 2) | quantiles(91, 4, "angle_apart")
+    for seed, more in ((1, -1), (2, 1)):
+        own = {m: v + more * (m != "fan_in") for m, v in measured.items()}
+        look(store, "ste", seed, *(of(*pair) for pair in own.items()))
+    figure = dimension.dimension_figure(results)
+
+    *bands, thin, thick, median = figure.drawing.data
+    assert ((64, 64), (31, 91)) == (median.x, median.y)
+    assert ((64, 64, None) * 2, (27, 35, None, 83, 99, None)) == (thin.x, thin.y)
+    assert (29, 33, None, 87, 95, None) == thick.y
+    assert thin.line.width < thick.line.width
+    assert [32.0, 128.0] == pytest.approx([min(bands[0].x), max(bands[0].x)])
+    assert ["unrelated"] * 2 + ["Gaussian"] * 2 == [b.name.split()[1].strip(",") for b in bands]
+    low, high = stats.beta.ppf([0.05, 0.95], 15.5, 15.5)  # of d = 32, the left end
+    ends = [math.degrees(math.acos(2 * share - 1)) for share in (low, high)]
+    assert pytest.approx(ends) == [bands[0].y[0], bands[0].y[-1]]
+    assert not figure.drawing.layout.sliders
+    assert "slider" not in figure.explanation
+    assert "n = 2 seeds: 31.00 (dense1, ste, d = 64)." in figure.summary
+
+
+def test_quantiles_of_unrelated_vectors_are_those_of_random_ones():
+    """In 2, 3, 9 and 100 dimensions the share below each quantile is as large as it says."""
+    random, filters = np.random.default_rng(0), 20_000
+    for d in (2, 3, 9, 100):
+        one, two = random.standard_normal((2, filters, d))
+        cosines = (one * two).sum(axis=1) / np.linalg.norm(one, axis=1)
+        found = np.degrees(np.arccos(np.clip(cosines / np.linalg.norm(two, axis=1), -1, 1)))
+        for quantile in (0.05, 0.25, 0.5, 0.95):
+            share = np.mean(found < probed.unrelated_angle(quantile, np.array(float(d))))
+            assert abs(share - quantile) < 4 * math.sqrt(quantile * (1 - quantile) / filters)
+
+
+def test_the_density_of_unrelated_vectors():
+    """Integrals of sin(theta)^(d - 2) up to a quantile are that share of the whole."""
+    for d in (3, 4, 27, 576):
+
+        def density(theta, power=d - 2):
+            return math.sin(theta) ** power
+
+        for quantile in (0.05, 0.75):
+            end = math.radians(probed.unrelated_angle(quantile, np.array(float(d))))
+            middle = math.pi / 2
+            below = integrate.quad(density, 0, min(end, middle))[0]
+            below += integrate.quad(density, middle, max(end, middle))[0]
+            whole = integrate.quad(density, 0, middle)[0] * 2
+            assert quantile == pytest.approx(below / whole, abs=1e-6)
+
+
+def test_quantiles_of_gaussian_vectors_and_their_signs():
+    """Against simulations: within half a degree at d = 27, a twentieth at 1,000."""
+    random, filters = np.random.default_rng(1), 20_000
+    for d, most in ((10, 1.5), (27, 0.5), (1000, 0.05)):
+        weights = random.standard_normal((filters if d < 100 else filters // 2, d))
+        norms = np.linalg.norm(weights, axis=1)
+        found = np.degrees(np.arccos(np.abs(weights).sum(axis=1) / (math.sqrt(d) * norms)))
+        for quantile in (0.05, 0.25, 0.5, 0.75, 0.95):
+            expected = probed.gaussian_angle(quantile, np.array(float(d)))
+            assert abs(np.quantile(found, quantile) - expected) < most, (d, quantile)
+
+
+def test_the_slider_shows_each_task_at_its_last_look(store):
+    """One that ended earlier stays as it was; an epoch that is chosen shows what was then."""
+    task = {"dataset": "digits", "architecture": "mlp", "epochs": 3}
+    tasks = [task | {"name": "t"}, task | {"name": "u"}]
+    values = study().model_dump() | {"tasks": tasks}
+    store.create_study("s", type(study()).model_validate(values), "", "0")
+    for name, epochs in (("t", (0, 2)), ("u", (0, 1, 3))):
+        entry = enter(store, "ste", 1, task=name)
+        store.start_run(entry.run_id, {"judged": "binary", "roles": ROLES}, ENVIRONMENT)
+        store.write(entry.run_id, [of("latent_bin_20", 1.0, epoch=epoch) for epoch in epochs])
+        store.end_run(entry.run_id, DONE)
+
+    drawing = histograms.histograms_figure(Results(store, "s")).drawing
+
+    told = [trace.hovertemplate.split("<br>")[0] for trace in drawing.data]
+    panels = [trace.yaxis for trace in drawing.data]
+    (made,) = drawing.layout.sliders
+
+    def shown(visible):
+        rows = zip(told, panels, visible, strict=True)
+        return {(text[5:], panel) for text, panel, seen in list(rows)[2:] if seen}
+
+    assert ["0", "1", "2", "3"] == [step.label for step in made.steps]
+    assert {("epoch 2", "y"), ("epoch 3", "y2")} == shown([t.visible for t in drawing.data])
+    steps = [shown(step.args[0]["visible"]) for step in made.steps]
+    assert {("epoch 0", "y"), ("epoch 0", "y2")} == steps[0]
+    assert {("epoch 0", "y"), ("epoch 1", "y2")} == steps[1]
+    assert {("epoch 2", "y"), ("epoch 1", "y2")} == steps[2]
+    assert shown([t.visible for t in drawing.data]) == steps[3]
+    assert 3 == made.active
+    assert [True, True] == [t.visible for t in drawing.data[:2]]
+    assert ["ste, epoch 0", "ste"] == [drawing.data[2].name, drawing.data[-1].name]
+
+
+def judged(store, method, seed, modes, *measured):
+    """A finished run whose network was judged in some modes."""
+    bits = [Measurement("weight_bits", 1, 3, mode=mode) for mode in modes]
+    look(store, method, seed, *bits, *measured)
+
+
+def test_methods_without_latents_are_named(store, results):
+    """By the modes in which they were judged: who has others was not measured."""
+    judged(store, "ste", 1, ("binary", "real"), of("angle_mean", 31.0), of("fan_in", 64.0),
+           *(of(*pair) for pair in quantiles(31, 2).items()),
+           of("dot_r", 0.8, split="validation"),
+           of("dot_cell_03_07", 9.0, split="validation"))  # fmt: skip
+    judged(store, "bop", 1, ("binary",))
+    judged(store, "real", 1, ("binary", "real"))
+    said = "no latent beside the weight: bop. Not measured: real."
+
+    for draw in (
+        angles.angles_figure,
+        dimension.dimension_figure,
+        products.products_figure,
+        trends.geometry_figure,
+    ):
+        assert draw(results).explanation.endswith(said)
+
+
+def test_saturation_and_distance_over_the_epochs(store, results):
+    """Shares in percent and distances in bounds: a line for each method, a row for each layer."""
+    for seed in (1, 2):
+        measured = [of("latent_saturated", 1.0, epoch, layer=NAMES[1]) for epoch in (0, 2, 10)]
+        for epoch, share in ((0, 0.0), (2, 0.125 * seed), (10, 0.25 * seed)):
+            measured.append(of("latent_saturated", share, epoch))
+            measured.append(of("latent_distance", 0.5 - share / 2, epoch))
+        look(store, "ste", seed, *measured)
+    look(store, "bop", 1, of("latent_saturated", 1.0, epoch=1))
+    figure = trends.saturation_figure(results)
+
+    lines = {(t.name, t.yaxis): (t.x, t.y) for t in figure.drawing.data}
+    epochs = ("0", "2", "10")
+    assert lines == {
+        ("ste", "y"): (epochs, (0, 18.75, 37.5)),
+        ("ste", "y2"): (epochs, (0.5, 0.40625, 0.3125)),
+        ("ste", "y3"): (epochs, (100, 100, 100)),
+        ("bop", "y"): (("1",), (100,)),
+    }
+    layout = figure.drawing.layout
+    assert ("0", "1", "2", "10") == layout.xaxis.categoryarray == layout.xaxis4.categoryarray
+    assert ["dense1", "dense1", "dense2", "dense2"] == [note.text for note in layout.annotations]
+    assert ("saturated, %", "distance, bounds") == (
+        layout.yaxis.title.text,
+        layout.yaxis2.title.text,
+    )
+    assert "Latent weights on their way to ±1 (n = 1 to 2 seeds)" == figure.title
+    assert [True, True] == [t.showlegend for t in figure.drawing.data if t.yaxis == "y"]
+    assert 2 == sum(t.showlegend for t in figure.drawing.data)
+
+
+def test_angles_and_correlations_over_the_epochs(store, results):
+    """Each from its own split, means over seeds; the right column is r."""
+    for seed in (1, 2):
+        look(store, "ste", seed,
+                *(of("angle_mean", 30.0 + seed + epoch, epoch) for epoch in (0, 3)),
+                of("angle_mean", 80.0, mode="relaxed"),
+                of("dot_r", 0.25 * seed, split="validation"))  # fmt: skip
+
+    figure = trends.geometry_figure(results)
+
+    assert [("y", ("0", "3"), (31.5, 34.5)), ("y2", ("3",), (0.375,))] == [
+        (trace.yaxis, trace.x, trace.y) for trace in figure.drawing.data
+    ]
+    assert "angle, degrees" == figure.drawing.layout.yaxis.title.text
+
+
+def test_trends_of_many_layers_are_left_out(store, results, monkeypatch):
+    """The first and the last of the network are among those that stay, and it is said."""
+    monkeypatch.setattr(trends, "ROWS", 3)
+    roles = [{"parameter": f"l{n}"} for n in range(5)]
+    look(store, "ste", 1, *(of("latent_saturated", n / 8, layer=f"l{n}") for n in range(5)),
+         roles=roles)  # fmt: skip
+    figure = trends.saturation_figure(results)
+
+    assert [(0,), (25,), (50,)] == [trace.y for trace in figure.drawing.data]
+    assert "3 of 5 layers are drawn, evenly spaced." in figure.explanation
 
 
 def test_without_a_dimension_there_are_angles_alone(store, results):
@@ -175,7 +344,7 @@ def test_without_a_dimension_there_are_angles_alone(store, results):
     look(store, "ste", 1, of("angle_mean", 31.0))
 
     assert angles.angles_figure(results) is not None
-    assert angles.dimension_figure(results) is None
+    assert dimension.dimension_figure(results) is None
 
 
 def test_counts_are_those_of_all_seeds(store, results):
@@ -240,33 +409,6 @@ def test_names_are_short():
     assert ["conv1", "weight_g", "features.0"] == [
         short(name) for name in ("conv1.weight", "weight_g", "features.0.weight")
     ]
-
-
-def test_the_angle_of_gaussian_weights_spreads_as_the_theory_says():
-    """The delta method's deviation, 20.2/sqrt(d), is that of simulated angles, as is the mean."""
-    random = np.random.default_rng(0)
-    d, filters = 1024, 4000
-    weights = random.standard_normal((filters, d))
-    cosines = np.abs(weights).sum(axis=1) / (math.sqrt(d) * np.linalg.norm(weights, axis=1))
-    found = np.degrees(np.arccos(cosines))
-
-    sd = found.std(ddof=1) * math.sqrt(d)
-    error = probed.GAUSSIAN_SD / math.sqrt(2 * filters)  # of a deviation of so many numbers
-    assert abs(sd - probed.GAUSSIAN_SD) < 4 * error
-    assert abs(found.mean() - probed.GAUSSIAN) < 0.1
-
-
-def test_unrelated_vectors_spread_as_the_theory_says():
-    """Gaussian weights and signs in a random order: 90 degrees with 57.3/sqrt(d)."""
-    random = np.random.default_rng(1)
-    d, filters = 1024, 4000
-    weights, signs = random.standard_normal((filters, d)), random.choice([-1, 1], (filters, d))
-    cosines = (weights * signs).sum(axis=1) / (math.sqrt(d) * np.linalg.norm(weights, axis=1))
-    found = np.degrees(np.arccos(cosines))
-
-    error = probed.APART_SD / math.sqrt(2 * filters)
-    assert abs(found.std(ddof=1) * math.sqrt(d) - probed.APART_SD) < 4 * error
-    assert abs(found.mean() - 90) < 4 * probed.APART_SD / math.sqrt(d * filters)
 
 
 def test_the_lines_of_the_theory_are_integrals():

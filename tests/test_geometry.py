@@ -279,7 +279,7 @@ def counted(x, y, side):
 
 
 def test_layers_numbers_and_names():
-    """13 numbers of angles, 8 of dot products and the fan-in; cells only after the last epoch."""
+    """18 numbers of angles, 8 of dot products and the fan-in; cells only after the last epoch."""
     model, examples = small()
 
     middle = seen(Geometry(), scene_of(model, None, examples, 1, 2))
@@ -287,7 +287,7 @@ def test_layers_numbers_and_names():
     plain = {key for key in last if "cell" not in key[2]}
 
     assert plain == set(middle)
-    assert len(middle) == 3 * (13 + 1 + 8)
+    assert len(middle) == 3 * (18 + 1 + 8)
     assert {"0": 18, "3": 12, "6": 16} == {k: middle[k, "", "fan_in"] for k in "036"}
     for layer, count in {"0": 9 * 3 * 16, "3": 9 * 16, "6": 9 * 5}.items():
         assert count == sum(v for k, v in last.items() if "cell" in k[2] and k[0] == layer)

@@ -16,7 +16,8 @@ from bnnbench.packed.file import read, write
 from bnnbench.packed.network import PackedNetwork
 from bnnbench.packing.export import as_safetensors, export, placed
 from bnnbench.packing.integers import integers
-from bnnbench.packing.parity import Compared, ParityError
+from bnnbench.packing.modules import Layer
+from bnnbench.packing.parity import ParityError
 from bnnbench.runs import Part
 from tests.packing import Bench, batch, images, run_of, train, trained
 
@@ -28,11 +29,11 @@ METHODS = [
     ("bop", {}),
     ("bop2", {}),
     ("xnor", {"lr": 1e-2}),
-    ("two-step", {}),
+    ("two-step", {"lr": 1e-2, "decay": "step"}),
     ("bmd", {"lr": 1e-1}),
     ("bnew", {}),
     ("proxquant", {}),
-    ("frozen-random", {}),
+    ("frozen-random", {"lr": 1e-1, "lr_end": 1e-2}),
 ]
 NETWORKS = [
     ("mlp", {"depth": 1, "width": 30, "activation": "sign", "dropout": 0.1, "last": "real"}, 8),
@@ -67,29 +68,43 @@ def named(cases):
     return [f"{name}-{'-'.join(str(v) for v in given.values())}" for name, given, *_ in cases]
 
 
+def mlp(method, width=48):
+    """A network that the method learns in: where binary weights never move, the last are real."""
+    last = "real" if method == "frozen-random" else "binary"
+    return Part("mlp", {"depth": 2, "width": width, "activation": "sign", "last": last})
+
+
 @pytest.mark.parametrize(("method", "given"), METHODS, ids=named(METHODS))
 def test_method(method, given, tmp_path):
     """Of every binary method the packed network predicts what the trained one does: all images.
 
-    What it is compared with has the accuracy that training measured in the binary mode.
+    What it is compared with has the accuracy that training measured in the binary mode, and has
+    learned something: three times what chance has.
     """
-    network, data, accuracy = trained(method, **given)
+    architecture = mlp(method)
+    network, data, accuracy = trained(method, architecture, epochs=8, **given)
     made = export(network, data, tmp_path / "m.safetensors")
     assert made.compared.accuracy == pytest.approx(accuracy["binary"], abs=0)
+    assert accuracy["binary"] > 30
     assert (made.compared.examples, made.compared.differing) == (150, 0)
-    assert made.integers == (2, 150 * (48 + 10), 0)
-    assert accuracy["binary"] > 15 or method in ("frozen-random", "two-step", "binaryconnect")
+    outputs = [48, 10] if architecture.hyperparameters["last"] == "binary" else [48]
+    assert made.integers == (len(outputs), 150 * sum(outputs), 0)
     packed = load(tmp_path / "m.safetensors")
     assert torch.equal(packed(data.test.inputs).argmax(1), network(data.test.inputs).argmax(1))
 
 
 @pytest.mark.parametrize(("name", "given", "side"), NETWORKS, ids=named(NETWORKS))
 def test_network(name, given, side, tmp_path):
-    """Every architecture's trained network predicts the same once packed, with every scale."""
-    network, data, accuracy = trained("bop", Part(name, given), side, epochs=1)
+    """Every architecture's trained network predicts the same once packed, with every scale.
+
+    It tells zeros from ones, more often than three times in four.
+    """
+    epochs = 12 if name == "vgg16" else 6  # no shortcut goes past its 16 layers of signs
+    network, data, accuracy = trained("bop2", Part(name, given), side, epochs, classes=2)
     made = export(network, data, tmp_path / "m.safetensors")
-    assert made.compared.differing == 0
+    assert (made.compared.examples, made.compared.differing) == (len(data.test), 0)
     assert made.compared.accuracy == accuracy["binary"]
+    assert accuracy["binary"] > 75
 
 
 @pytest.mark.parametrize("name", ["binarynet", "bireal20"])
@@ -160,36 +175,11 @@ def test_a_turned_weight_is_noticed_by_the_integers(tmp_path):
     network, data, _ = trained()
     made = export(network, data, tmp_path / "m.safetensors")
     description, tensors = read(tmp_path / "m.safetensors")
-    layers = {name: name for name in ("dense2", "dense3")}
-    assert integers(network, made.packed, layers, batch(data))[0] == 2
+    layers = {name: Layer(name, None) for name in ("dense2", "dense3")}
+    assert integers(network, made.packed, layers, batch(data)) == (2, 64 * (48 + 10), 0)
     tensors["dense2.weight"][47, 5] ^= 128
     with pytest.raises(ParityError, match="those of 'dense2' are not"):
         integers(network, PackedNetwork(description, tensors), layers, batch(data))
-
-
-def test_outputs_beyond_rounding_are_counted():
-    """Equal predictions are not enough: at most one example in a hundred may stray."""
-    want = torch.tensor([[1.0, 2.0]]).repeat(300, 1)
-    got = want.clone()
-    found = Compared()
-    got[:3] += 0.1
-    found.add(got, want)
-    found.check()
-    assert (found.strays, found.differing, found.difference) == (3, 0, 0.0)
-    got[3] += 3e-4
-    again = Compared()
-    again.add(got, want)
-    with pytest.raises(ParityError, match=r"those of 4 differ by more than 0.0001"):
-        again.check()
-
-
-def test_not_a_number_is_no_parity():
-    """Outputs that are no numbers are beyond rounding."""
-    want, found = torch.ones(200, 2), Compared()
-    got = want.clone()
-    got[:] = float("nan")
-    found.add(got, want)
-    assert found.strays == 200
 
 
 def test_a_broken_bit_is_damage(tmp_path):

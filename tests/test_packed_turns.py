@@ -120,6 +120,7 @@ def test_shapes(shape, compiled, monkeypatch):
     norm = drawn(shape[-1], 3)
     turns = real_turning(lambda x: functional.batch_norm(x, *norm), shape[-1])
     x = 30 * np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    x[..., ::2] = (turns.direction * turns.least)[::2]  # where they just turn
 
     rows = torch.from_numpy(x).reshape(-1, shape[-1])
     expected = sign(functional.batch_norm(rows, *norm)).numpy().reshape(shape)
@@ -193,7 +194,8 @@ def test_a_layer_and_its_sign_are_one_step(kind, size, between):
     names = [step.name for step in fused.steps]
     assert [node.op for node in fused.description.nodes if node.name == names[0]] == ["sign"]
     assert torch.equal(fused(x), plain(x))
-    assert (fused(x) == network(x)).all(1).float().mean() > 0.9  # but for torch's rounding of sums
+    same = torch.isclose(fused(x), network(x), atol=1e-4).all(1)
+    assert same.float().mean() > 0.9  # but for sums that torch rounds to the other side
 
 
 def slopes(value):
@@ -231,7 +233,7 @@ class Twice(nn.Module):
 
     def forward(self, x):
         y = self.norm(self.first(x))
-        return self.last(self.act(y)) + self.beside(y)
+        return self.beside(y) + self.last(self.act(y))
 
 
 def test_sums_that_others_need_are_not_fused():

@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -20,12 +21,15 @@ from bnnbench.interfaces import Figure
 from bnnbench.measurements import Measurement
 from bnnbench.plugins import load_plugins
 from bnnbench.results import Results
-from bnnbench.store import BASE, DIVERGED, DONE, FAILED, TUNE
+from bnnbench.runs import Part
+from bnnbench.store import BASE, CONFIRM, DIVERGED, DONE, FAILED, TUNE
 from bnnbench.studyfile import parse_study, read_study
 from bnnbench_reports import command, page, records, tables, thinning
+from bnnbench_reports.caveats import head_starts
 from bnnbench_reports.command import report
+from bnnbench_reports.settings import settings_table
 from bnnbench_reports.toml import study_file
-from bnnbench_reports.verdict import head_starts, lead, significance, verdict
+from bnnbench_reports.verdict import lead, significance, verdict
 
 from .small_study import enter, fill, record, study
 
@@ -495,8 +499,62 @@ def test_every_run_is_listed(store):
 
     ste = records.runs_table(results).rows[1]
 
-    assert ("t", "ste", "1", "85.00", "binary") == tuple(ste[:5])
-    assert ("no", "done", results.entries[1].run.key) == tuple(ste[6:])
+    assert ("t", "ste", "1", "85.00", "binary", "–") == tuple(ste[:6])
+    assert ("no", "done", results.entries[1].run.key) == tuple(ste[7:])
+
+
+def test_a_run_has_what_was_set_or_tuned(store):
+    """What the study sets and what tuning varied stand with each run; a default does not."""
+    methods = [{"method": "ste", "hyperparameters": {"gradient": "hardtanh"}}, {"method": "bop"}]
+    store.create_study("s", study(methods=methods, protocol={"trials": 2}), "", "0")
+    for number, rate in enumerate((0.1, 0.2)):
+        for method in ("ste", "bop"):
+            values = {"lr": rate if method == "bop" else 0.1}
+            entry = enter(store, method, number, role=TUNE, values=values)
+            store.end_run(entry.run_id, DONE)
+    for method in ("ste", "bop"):
+        values = {"gradient": "hardtanh", "lr": 0.25, "for": "t tune"}
+        store.end_run(enter(store, method, 7, values=values).run_id, DONE)
+
+    ste, bop = records.runs_table(Results(store, "s")).rows
+
+    assert ("gradient = hardtanh", "lr = 0.25") == (ste[5], bop[5])
+
+
+def test_the_settings_of_a_task_stand_once(store):
+    """What all methods have is told once; a method with another network has a line of its own."""
+    fill(store)
+    other = enter(store, "bop", 9)
+    run = replace(other.run, architecture=Part("mlp", {"depth": 2}), epochs=1_000, seed=10)
+    store.enter("s", "t", "bop", CONFIRM, 10, run)
+
+    first, second = settings_table(Results(store, "s")).rows
+
+    assert ("t", "real, ste, bop", "d", "a", "l", "3", "100", "fp32") == tuple(first[:8])
+    assert ("best on validation", "flips") == tuple(first[8:])
+    assert ("bop", "mlp (depth = 2)", "1,000") == (second[1], second[3], second[5])
+    assert "all" == settings_table(SimpleNamespace(entries=[other])).rows[0][1]
+
+
+def test_the_data_have_checksums(store):
+    """Each split has those that the runs saw, with how many saw them."""
+    store.create_study("s", study(), "", "0")
+    for seed, train in ((1, "aa"), (2, "aa"), (3, "bb")):
+        splits = {"train": train, "test": "cc"}
+        facts = {"splits": splits, "examples": {"train": 60_000}}
+        record(store, "ste", seed, {"binary": 80.0}, facts=facts)
+
+    table = records.splits_table(Results(store, "s"))
+
+    assert [
+        ("t", "train", "60,000", "aa", "2"),
+        ("t", "test", "–", "cc", "3"),
+        ("t", "train", "60,000", "bb", "1"),
+    ] == table.rows
+    html = built(store, [])
+    repeat = html[html.index('<section id="repeat"') :]
+    assert "<td>aa</td>" in repeat
+    assert "SHA-256" in repeat
 
 
 def test_runs_that_others_build_on(store):
@@ -521,7 +579,9 @@ def test_runs_beyond_the_limit_are_said(store, monkeypatch):
     monkeypatch.setattr(records, "ROWS", 4)
     html = built(store, [])
 
-    assert "<summary>the first 4 of 6 runs; the database has the others</summary>" in html
+    command = "&#39;bnnbench study export s&#39;"
+    said = f"the first 4 of 6 runs; 2 are left out, {command} writes all"
+    assert f"<summary>{said}</summary>" in html
     keys = [entry.run.key for entry in Results(store, "s").entries]
     assert [True] * 4 + [False] * 2 == [key in html for key in keys]
 
@@ -569,6 +629,9 @@ def test_how_to_repeat(store):
         "bnnbench study run s --storage 'postgresql://me:***@host/db'",
         "bnnbench report s --storage 'postgresql://me:***@host/db'",
     ] == page.commands(results)
+    assert "bnnbench study export s --storage 'postgresql://me:***@host/db'" == page.exports(
+        results
+    )
     assert ["torch==2.13.0"] == page.requirements(results)
     assert "1 to 2" == page.seeds(results)
     assert "secret" not in built(store, [])

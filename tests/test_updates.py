@@ -49,13 +49,13 @@ PAIRS = {
 every_pair = pytest.mark.parametrize("name", PAIRS)
 
 
-def network(dtype=torch.float32, memory_format=torch.contiguous_format):
+def network(dtype=torch.float32, memory_format=torch.contiguous_format, device="cpu"):
     """A convolution and a dense layer with more weights than a block, and no multiple of it."""
     torch.manual_seed(7)
     model = nn.Sequential(
         BinaryConv2d(3, 5, 3), BinaryLinear(kernels.BLOCK + 37, 3), BinaryLinear(1, 1)
     )
-    return model.to(dtype).to(memory_format=memory_format)
+    return model.to(device, dtype).to(memory_format=memory_format)
 
 
 class Moved:
@@ -140,7 +140,7 @@ def test_threads_change_no_bit(name, monkeypatch):
     list(alone.go(3))
     monkeypatch.setattr("bnnbench.threads.follow_torch_threads", lambda: 2)
     together = Moved(OnePass, name)
-    assert together.update.parallel
+    assert together.update.run.keywords["parallel"]
     list(together.go(3))
 
     for layer, latent in alone.latents.tensors.items():
@@ -155,7 +155,7 @@ import torch
 from tests.test_updates import Moved, OnePass
 torch.set_num_threads({threads})
 moved = Moved(OnePass, "bc-adam")
-assert moved.update.parallel == ({threads} > 1)
+assert moved.update.run.keywords["parallel"] == ({threads} > 1)
 list(moved.go(2))
 print(torch.get_num_threads())
 """

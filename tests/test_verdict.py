@@ -11,8 +11,9 @@ from bnnbench.comparisons import Comparisons
 from bnnbench.results import Results
 from bnnbench.statistics.paired import compare
 from bnnbench.studyfile import parse_study
+from bnnbench_reports.caveats import other_bits, other_data
 from bnnbench_reports.readings import Scores
-from bnnbench_reports.verdict import best, claimed, lead, other_bits, verdict
+from bnnbench_reports.verdict import best, claimed, lead, verdict
 
 from .small_study import record, study
 
@@ -57,12 +58,12 @@ def test_of_three_tasks_it_counts(store):
     )
 
     assert (
-        "The best mean test accuracy, each method judged in its own mode, has ste on 2 of 3 tasks"
-        " (75.75 to 90.25 %) and real on 1 (60.25 %); n = 2 seeds on a task."
+        "ste has the best mean test accuracy on 2 of 3 tasks (75.75 to 90.25 %) and real on 1"
+        " (60.25 %); each method is judged in its own mode, with n = 2 seeds on a task."
     ) == said[0]
     assert (
-        "Among methods judged with binary weights, the first is ste on 2 of 3 tasks (by 1.00 to 4.00"
-        " points, mean paired differences) and bop on 1 (by 2.50 points, mean paired differences)."
+        "Among methods judged with binary weights, ste comes first on 2 of 3 tasks (1.00 to 4.00"
+        " points ahead of the next, paired) and bop on 1 (2.50 points ahead of the next, paired)."
     ) == said[1]
     assert "n = 2 seeds" in said[2]
     assert said[3].startswith("3 of 18 runs shared the machine with others;")
@@ -81,9 +82,9 @@ def test_of_twelve_tasks_it_is_as_short(store):
     )
 
     assert (
-        "The best mean test accuracy, each method judged in its own mode, has ste on 5 of 12 tasks"
-        " (60.00 to 64.00 %), bop on 4 (65.00 to 68.00 %), real on 2 (69.00 to 70.00 %) and 1 other;"
-        " n = 1 seed on a task."
+        "ste has the best mean test accuracy on 5 of 12 tasks (60.00 to 64.00 %), bop on 4 (65.00"
+        " to 68.00 %), real on 2 (69.00 to 70.00 %) and 1 other; each method is judged in its own"
+        " mode, with n = 1 seed on a task."
     ) == said[0]
     assert (
         "The runs had 0.5 of the published training; the study departs from its source in 2 points,"
@@ -98,7 +99,9 @@ def test_one_method_that_is_always_best(store):
     """It is best on all tasks; without rivals with binary weights there is no lead."""
     said = several(store, {"a": {"ste": 80.0}, "b": {"ste": 70.0}})
 
-    assert "has ste on both tasks (70.00 to 80.00 %)" in said[0]
+    assert said[0].startswith(
+        "ste has the best mean test accuracy on both tasks (70.00 to 80.00 %)"
+    )
     assert "ste is the only method judged with binary weights." == said[1]
 
 
@@ -112,15 +115,17 @@ def test_seeds_that_are_not_shared_give_no_lead():
     two = [[score("t", "ste", 80.0), other], [score("u", "ste", 90.0), score("u", "bop", 88.5)]]
 
     assert "no seed in common with bop" in lead(two[:1])
-    assert "ste on both tasks (by 1.50 points, mean paired differences)." in lead(two)
-    assert lead([two[0], two[0]]).endswith("the first is ste on both tasks.")
+    assert "ste comes first on both tasks (1.50 points ahead of the next, paired)." in lead(two)
+    assert lead([two[0], two[0]]).endswith("ste comes first on both tasks.")
 
 
 def test_numbers_of_seeds_differ():
     """n is that of the best methods, from the least to the greatest."""
     found = [[score("t", "ste", 80.0)], [score("u", "ste", 90.0, 91.0, 92.0)]]
 
-    assert best(found, "accuracy").endswith("(80.00 to 91.00 %); n = 1 to 3 seeds on a task.")
+    said = best(found, "accuracy")
+    assert "(80.00 to 91.00 %)" in said
+    assert said.endswith("with n = 1 to 3 seeds on a task.")
 
 
 @pytest.mark.parametrize("count", [3, 4])
@@ -156,6 +161,16 @@ def test_many_methods_with_other_bits():
     assert clause.startswith("what a calls binary has 2-bit weights, what b")
     assert clause.endswith("and 2 others")
     assert [] == other_bits([SimpleNamespace(method="a", done=1, mode="binary", weight_bits="1")])
+
+
+def test_tasks_with_other_data():
+    """Three notes at most stand in the clause, the others are counted."""
+    noted = [(task, f"{task} images") for task in "abcde"]
+
+    (clause,) = other_data(noted)
+
+    assert clause.endswith("ones: a images; of b: b images; of c: c images; and 2 more")
+    assert [] == other_data([])
 
 
 def test_without_a_tested_run_there_is_one_sentence(store):

@@ -14,7 +14,10 @@ def usable_device(device: str) -> str:
     import torch
 
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        if not torch.cuda.is_available():
+            return "cpu"
+        torch.cuda.init()  # before that a GPU has no generator that a seed could reach
+        return "cuda"
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:

@@ -29,6 +29,7 @@ import torch
 from torch import Generator, Tensor
 
 from bnnbench.environment import cores
+from bnnbench.sending import sent
 from bnnbench_plugins.augmentations import boxes
 from bnnbench_plugins.datasets.photographs import Box, Photograph, read_photograph, square
 
@@ -134,15 +135,15 @@ class Stream:
 
     def inputs(self, squares: Tensor, draw: Draw) -> Tensor:
         """Return the network's inputs (n, 3, size, size) from bytes (n, size, size, 3)."""
-        squares = squares.to(self.device)
+        squares = sent(squares, self.device)
         if draw.mirrored.any():
-            mirrored = draw.mirrored.to(self.device).view(-1, 1, 1, 1)
+            mirrored = sent(draw.mirrored, self.device).view(-1, 1, 1, 1)
             squares = torch.where(mirrored, squares.flip(2), squares)
         scale = torch.tensor(self.scale)
         shift = draw.light * scale + torch.tensor(self.shift)
         inputs = squares.permute(0, 3, 1, 2).contiguous().float()
-        inputs *= scale.to(self.device).view(3, 1, 1)
-        inputs += shift.to(self.device).view(-1, 3, 1, 1)
+        inputs *= sent(scale, self.device).view(3, 1, 1)
+        inputs += sent(shift, self.device).view(-1, 3, 1, 1)
         return inputs
 
 
@@ -171,7 +172,7 @@ class _Batch:
         squares = torch.from_numpy(np.stack([square.result() for square in self.squares]))
         self.squares.clear()
         inputs = self.stream.inputs(squares, self.drawn)
-        return inputs, self.targets.to(self.stream.device)
+        return inputs, sent(self.targets, self.stream.device)
 
 
 def middle(heights: Tensor, widths: Tensor) -> list[Box]:

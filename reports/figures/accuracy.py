@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from bnnbench.interfaces import Figure
 from bnnbench_reports.figures.drawing import count_of, lines
+from bnnbench_reports.figures.summaries import of_curves
 from bnnbench_reports.readings import Bundle, accuracy_name, bundles
 from bnnbench_reports.thinning import thinned
 
@@ -38,6 +39,8 @@ def accuracy_figure(results: Results) -> Figure | None:
             f"{modes_sentence(found)}"
         ),
         drawing=lines(results, drawn, f"validation {name} in %", "%{y:.2f} %"),
+        summary=of_curves(f"Validation {name}", found, f"{count} seeds", " %"),
+        info=found,
     )
 
 

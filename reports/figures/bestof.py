@@ -17,6 +17,7 @@ import numpy as np
 from bnnbench.interfaces import Figure
 from bnnbench_reports.colours import looks
 from bnnbench_reports.figures.drawing import Panel, add, count_of, panels, plain, whole
+from bnnbench_reports.figures.summaries import Value, called, summary
 from bnnbench_reports.figures.trials import left_out, searches
 from bnnbench_reports.readings import accuracy_name, tasks_of
 
@@ -79,6 +80,13 @@ def bestof_figure(results: Results) -> Figure | None:
             f"{left_out(searches(results))}"
         ),
         drawing=draw(results, found, f"expected best validation {name} in %"),
+        summary=summary(
+            f"Gain of validation {name} from one trial to all of them, expected",
+            [Value(called(e, found), e.expected[-1] - e.expected[0]) for e in found],
+            f"{count_of(len(each.expected) for each in found)} trials",
+            " points",
+        ),
+        info=found,
     )
 
 

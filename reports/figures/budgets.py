@@ -9,6 +9,7 @@ from bnnbench.interfaces import Figure
 from bnnbench_reports.colours import looks
 from bnnbench_reports.figures.compared import compared
 from bnnbench_reports.figures.drawing import count_of, plain, rows, wrapped
+from bnnbench_reports.figures.summaries import Value, called, summary
 from bnnbench_reports.readings import tasks_of
 
 if TYPE_CHECKING:
@@ -46,6 +47,14 @@ def budgets_figure(results: Results) -> Figure | None:
             " longer: this is what was spent, not how fast a method is."
         ),
         drawing=draw(results, found),
+        summary=summary(
+            "Seconds of all trials of a method",
+            [Value(called(each, found), each.budget.seconds) for each in found],
+            f"{count_of(e.budget.trials for e in found)} trials",
+            " s",
+            ",.0f",
+        ),
+        info=found,
     )
 
 

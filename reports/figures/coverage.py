@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bnnbench.entries import CONFIRM, DIVERGED, DONE, FAILED, PRUNED, TUNE
 from bnnbench.interfaces import Figure
 from bnnbench_reports.figures.drawing import Panel, count_of, panels, plain, wrapped
+from bnnbench_reports.figures.summaries import Value, called, summary
 from bnnbench_reports.readings import tasks_of
 from bnnbench_reports.tables import ended, reasons
 
@@ -75,6 +76,14 @@ def coverage_figure(results: Results) -> Figure | None:
             " runs are missing because they failed or diverged, it flatters the method."
         ),
         drawing=draw(found),
+        summary=summary(
+            f"Share of the {sum(each.asked for each in found):,} confirming runs that are done",
+            [Value(called(each, found), 100 * each.done / each.asked) for each in found],
+            f"{count_of(each.asked for each in found)} in a cell",
+            " %",
+            ".0f",
+        ),
+        info=found,
     )
 
 

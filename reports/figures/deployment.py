@@ -9,6 +9,7 @@ from bnnbench.interfaces import Figure
 from bnnbench_reports.colours import GREY, SYMBOLS
 from bnnbench_reports.deployed import conditions, deployed
 from bnnbench_reports.figures.drawing import Panel, add, count_of, height, panels, plain, wrapped
+from bnnbench_reports.figures.summaries import Value, summary
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as Drawing
@@ -57,6 +58,18 @@ def deployment_figure(results: Results) -> Figure | None:
             f" time in every way. Measured on: {conditions(deployed(results))}."
         ),
         drawing=draw(found),
+        summary=summary(
+            "Median milliseconds for a batch",
+            [
+                Value(f"{line.name}, {each.way}, batch of {line.batch}", each.median)
+                for line in found
+                for each in line.timings
+            ],
+            f"{rounds} rounds",
+            " ms",
+            ".3g",
+        ),
+        info=found,
     )
 
 

@@ -9,6 +9,7 @@ from bnnbench.statistics.paired import Cannot
 from bnnbench_reports.colours import looks
 from bnnbench_reports.figures.compared import compared
 from bnnbench_reports.figures.drawing import count_of, plain, rows, upright, wrapped
+from bnnbench_reports.figures.summaries import Value, called, summary
 from bnnbench_reports.readings import accuracy_name, tasks_of
 from bnnbench_reports.thinning import DOTS, room, spaced, spaced_said
 
@@ -71,6 +72,14 @@ def differences_figure(results: Results) -> Figure | None:
             f" hyperparameters.{spaced_said(most, 'seeds')}"
         ),
         drawing=draw(results, found, "difference in points of percent", most),
+        summary=summary(
+            f"Mean test {name} minus that of {reference}",
+            [Value(called(each, found), each.paired.mean) for each in found],
+            f"{count_of(counts)} seeds",
+            " points",
+            "+.2f",
+        ),
+        info=found,
     )
 
 

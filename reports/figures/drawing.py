@@ -10,6 +10,7 @@ import numpy as np
 
 from bnnbench_reports.colours import GREY
 from bnnbench_reports.readings import tasks_of
+from bnnbench_reports.thinning import spaced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 HEAD, FOOT, LEGEND = 50, 60, 50  #: pixels above and below the panels, and for a legend
 FEW = 12  #: whole numbers that all have a tick
+STEPS, SLIDER = 12, 90  #: epochs that a slider offers, and its pixels
 
 
 class Panel(NamedTuple):
@@ -91,6 +93,70 @@ def upright(drawing: Drawing, x: float, panels: int) -> None:
     """Draw a line from the top to the bottom of each panel, once something is drawn in them."""
     for row in range(1, panels + 1):
         drawing.add_vline(x, line={"color": GREY, "width": 1}, row=row, col=1)
+
+
+class Seen(NamedTuple):
+    """A trace of an epoch, one of those of its ``group``, of which one epoch is seen at a time."""
+
+    group: str
+    epoch: int
+
+
+def chosen_epochs(found: Iterable[Any], most: int = STEPS) -> list[int]:
+    """Return the epochs of looks that a slider offers: so many at most, the first among them.
+
+    The last one of every task is among them too, even if there are more then.
+
+    >>> from types import SimpleNamespace as Some
+    >>> chosen_epochs([Some(task=t, epoch=e) for t, last in (("a", 7), ("b", 100))
+    ...                for e in range(last + 1)], 3)
+    [0, 7, 50, 100]
+    """
+    last: dict[str, int] = {}
+    known: set[int] = set()
+    for look in found:
+        last[look.task] = max(look.epoch, last.get(look.task, 0))
+        known.add(look.epoch)
+    epochs = sorted(known)
+    return sorted({*(epochs[place] for place in spaced(epochs, most)), *last.values()})
+
+
+def slider(drawing: Drawing, seen: Sequence[Seen | None]) -> None:
+    """Let the reader choose among epochs; ``seen`` says of each trace when it is, None: always.
+
+    Of each group the last epoch up to the chosen one is seen, at first the last of all. Where there
+    is one epoch there is nothing to choose.
+    """
+    known = sorted({each.epoch for each in seen if each})
+    for trace, shown in zip(drawing.data, visible(seen, known[-1]), strict=True):
+        trace.visible = shown
+    if len(known) < 2:
+        return
+    steps = [
+        {"method": "restyle", "label": f"{epoch:,}", "args": [{"visible": visible(seen, epoch)}]}
+        for epoch in known
+    ]
+    shape = {"x": 0, "len": 1, "y": 0, "yanchor": "top", "pad": {"t": 70, "b": 0}, "ticklen": 4}
+    said = {"prefix": "epoch ", "font": {"size": 12}, "offset": 10}
+    look = {"font": {"size": 10}, "bgcolor": GREY, "activebgcolor": GREY, "bordercolor": GREY}
+    drawing.update_layout(
+        sliders=[{"steps": steps, "active": len(known) - 1, "currentvalue": said, **shape, **look}],
+        height=drawing.layout.height + SLIDER,
+        margin_b=drawing.layout.margin.b + SLIDER,
+    )
+
+
+def visible(seen: Sequence[Seen | None], epoch: int) -> list[bool]:
+    """Return which traces are seen when an epoch is chosen.
+
+    >>> visible([None, Seen("a", 1), Seen("a", 5), Seen("b", 3), Seen("b", 4)], 4)
+    [True, True, False, False, True]
+    """
+    last: dict[str, int] = {}
+    for each in filter(None, seen):
+        if each.epoch <= epoch:
+            last[each.group] = max(each.epoch, last.get(each.group, 0))
+    return [each is None or last.get(each.group) == each.epoch for each in seen]
 
 
 def plain(text: str) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bnnbench.interfaces import Figure
 from bnnbench_reports.figures.drawing import count_of, lines
+from bnnbench_reports.figures.summaries import of_curves
 from bnnbench_reports.readings import Bundle, bundles
 from bnnbench_reports.thinning import Thinned, thinned
 
@@ -25,6 +26,7 @@ class Kind(NamedTuple):
     hover: str
     explanation: str
     log: bool
+    unit: str = ""
 
 
 GAP = " Epochs without a single flip have no place on a logarithmic axis and leave a gap."
@@ -46,6 +48,7 @@ KINDS = {
         " in the flip rate, not here. Where it falls, signs come to rest; that they rest does not"
         " show that they are right.",
         log=True,
+        unit=" %",
     ),
     "flip_init": Kind(
         "Weights changed since the start",
@@ -56,6 +59,7 @@ KINDS = {
         " that training kept most of the first signs, not that it learned little: a few signs may"
         " decide much. A run that starts from another one's weights is compared with those.",
         log=False,
+        unit=" %",
     ),
     "pi": Kind(
         "Flip rate π per epoch",
@@ -95,6 +99,8 @@ def flips_figure(results: Results, metric: str = "flip_step") -> Figure | None:
         title=f"{kind.title} ({count} seeds)",
         explanation=f"{kind.explanation} {shown}{GAP if kind.log else ''}",
         drawing=drawing,
+        summary=of_curves(kind.title, found, f"{count} seeds", kind.unit, ".3g"),
+        info=found,
     )
 
 

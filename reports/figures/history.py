@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bnnbench.interfaces import Figure
 from bnnbench_reports.colours import looks
 from bnnbench_reports.figures.drawing import Panel, add, count_of, panels, plain, whole
+from bnnbench_reports.figures.summaries import Value, called, summary
 from bnnbench_reports.figures.trials import Search, left_out, searches
 from bnnbench_reports.readings import accuracy_name, tasks_of
 from bnnbench_reports.thinning import DOTS, room, spaced, spaced_said
@@ -72,6 +73,13 @@ def history_figure(results: Results) -> Figure | None:
             f"{left_out(searches(results))}{spaced_said(most, 'trials')}"
         ),
         drawing=draw(results, found, f"validation {name} in %", most),
+        summary=summary(
+            f"Best validation {name} of the trials",
+            [Value(called(each, found), max(each.accuracies)) for each in found],
+            f"{count_of(len(each.numbers) for each in found)} completed trials",
+            " %",
+        ),
+        info=found,
     )
 
 

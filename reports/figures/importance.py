@@ -14,6 +14,7 @@ from bnnbench.statistics.signedranks import midranks
 from bnnbench_reports.colours import looks
 from bnnbench_reports.figures import slices
 from bnnbench_reports.figures.drawing import count_of, plain, rows, upright, wrapped
+from bnnbench_reports.figures.summaries import Value, called, summary
 from bnnbench_reports.readings import tasks_of
 
 if TYPE_CHECKING:
@@ -82,6 +83,13 @@ def importance_figure(results: Results) -> Figure | None:
             f" than {FEWEST} completed trials."
         ),
         drawing=draw(results, found),
+        summary=summary(
+            "Rank correlation of a hyperparameter with validation accuracy",
+            [Value(f"{each.name}, {called(each, found)}", each.r) for each in found],
+            f"{count_of(each.n for each in found)} completed trials",
+            form="+.2f",
+        ),
+        info=found,
     )
 
 

@@ -17,6 +17,7 @@ from bnnbench_reports.figures.drawing import (
     whole,
     wrapped,
 )
+from bnnbench_reports.figures.summaries import Value, called, summary
 from bnnbench_reports.readings import Array, aligned, in_order
 from bnnbench_reports.thinning import CELLS, epochs_said, every
 
@@ -71,6 +72,17 @@ def layers_figure(results: Results) -> Figure | None:
             f" no flip in an epoch nothing is drawn. {said}"
         ).rstrip(),
         drawing=draw([thin(each, step) for each in found]),
+        summary=summary(
+            "Flip rate per step, mean over the epochs",
+            [
+                Value(f"{layer.removesuffix('.weight')}, {called(each, found)}", float(rate))
+                for each in found
+                for layer, rate in zip(each.layers, each.values.mean(axis=1), strict=True)
+            ],
+            f"{count_of(each.n for each in found)} seeds",
+            form=".3g",
+        ),
+        info=found,
     )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from bnnbench.interfaces import Figure
 from bnnbench_reports.figures.drawing import count_of, lines
+from bnnbench_reports.figures.summaries import of_curves
 from bnnbench_reports.readings import Bundle, bundles
 from bnnbench_reports.thinning import thinned
 
@@ -38,6 +39,8 @@ def loss_figure(results: Results) -> Figure | None:
             f" methods with other losses, do not compare. {shown}"
         ),
         drawing=drawing,
+        summary=of_curves("Training loss", found, f"{count} seeds", form=".4g"),
+        info=found,
     )
 
 

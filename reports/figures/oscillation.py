@@ -18,6 +18,7 @@ import numpy as np
 from bnnbench.interfaces import Figure
 from bnnbench_reports.colours import GREY, looks
 from bnnbench_reports.figures.drawing import Panel, add, count_of, panels, plain
+from bnnbench_reports.figures.summaries import Value, called, summary
 from bnnbench_reports.readings import in_order, tasks_of
 from bnnbench_reports.thinning import DOTS, room, spaced, spaced_said
 
@@ -97,6 +98,14 @@ def oscillation_figure(results: Results) -> Figure | None:
             f"{spaced_said(most, 'seeds')}"
         ),
         drawing=draw(results, found, most),
+        summary=summary(
+            "Share of the flips that were undone",
+            [Value(called(each, found), 100 * each.mean.undone) for each in found],
+            f"{count_of(len(each.by_seed) for each in found)} seeds",
+            " %",
+            ".1f",
+        ),
+        info=found,
     )
 
 

@@ -11,6 +11,7 @@ from bnnbench.results import points
 from bnnbench_reports.colours import GREY, looks
 from bnnbench_reports.figures.compared import compared
 from bnnbench_reports.figures.drawing import Panel, add, count_of, panels, plain
+from bnnbench_reports.figures.summaries import Value, called, summary
 from bnnbench_reports.readings import accuracy_name, tasks_of
 from bnnbench_reports.thinning import DOTS, room, spaced, spaced_said
 
@@ -103,6 +104,16 @@ def pareto_figure(results: Results) -> Figure | None:
             f"{spaced_said(most, 'seeds')}"
         ),
         drawing=draw(results, found, f"test {name} in %", most),
+        summary=summary(
+            f"Mean test {name}, and the seconds of training that it took",
+            [
+                Value(f"{called(each, found)} in {each.mean.seconds:.3g} s", each.mean.accuracy)
+                for each in found
+            ],
+            f"{count_of(len(each.by_seed) for each in found)} seeds",
+            " %",
+        ),
+        info=found,
     )
 
 

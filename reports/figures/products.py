@@ -13,7 +13,8 @@ import numpy as np
 from bnnbench.interfaces import Figure
 from bnnbench_reports.colours import GREY
 from bnnbench_reports.figures.drawing import count_of, positive, wrapped
-from bnnbench_reports.probed import Look, looks, short
+from bnnbench_reports.figures.summaries import Value, called, summary
+from bnnbench_reports.probed import Look, left_out, looks, short
 
 if TYPE_CHECKING:
     from bnnbench.results import Results
@@ -70,7 +71,8 @@ def products_figure(results: Results) -> Figure | None:
     if not found:
         return None
     shown, count = found[:MOST], count_of(plane.look.n for plane in found)
-    left = f" The first {MOST} of {len(found)} are drawn." if len(found) > MOST else ""
+    first = f" The first {MOST} of {len(found)} are drawn." if len(found) > MOST else ""
+    without = left_out(results, [plane.look for plane in found])
     return Figure(
         title=f"Dot products with binary and with latent weights ({count} seeds)",
         explanation=(
@@ -81,9 +83,18 @@ def products_figure(results: Results) -> Figure | None:
             " On the dotted line both are alike. r is Pearson's correlation, in brackets that with"
             " the input in a random order: what the weights alone give. A high r says that"
             " binarization keeps most of what a layer computes, not that the network is accurate."
-            f"{left}"
-        ),
+            f"{first} {without}"
+        ).rstrip(),
         drawing=draw(results, shown),
+        summary=summary(
+            "Correlation r of dot products with binary and with latent weights",
+            [
+                Value(f"{short(p.look.layer)}, {called(p.look, [x.look for x in found])}", p.r)
+                for p in found
+            ],
+            f"{count} seeds",
+        ),
+        info=found,
     )
 
 

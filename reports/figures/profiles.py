@@ -13,6 +13,7 @@ from bnnbench.statistics.profiles import END, Profile, profiles
 from bnnbench_reports.colours import looks
 from bnnbench_reports.figures.compared import compared
 from bnnbench_reports.figures.drawing import Panel, panels, plain
+from bnnbench_reports.figures.summaries import Value, summary
 
 if TYPE_CHECKING:
     from bnnbench.results import Results
@@ -58,6 +59,12 @@ def profiles_figure(results: Results) -> Figure | None:
             " ones, so do not compare profiles of different studies."
         ),
         drawing=draw(results, found),
+        summary=summary(
+            "Areas under the performance profiles, 1 is the best",
+            [Value(method, profile.area) for method, profile in found.by_method.items()],
+            f"n = {found.tasks} tasks",
+        ),
+        info=found,
     )
 
 

@@ -10,6 +10,7 @@ from bnnbench.statistics.ranks import Refusal
 from bnnbench_reports.colours import GREY, looks
 from bnnbench_reports.figures.compared import compared
 from bnnbench_reports.figures.drawing import Panel, panels, plain, wrapped
+from bnnbench_reports.figures.summaries import Value, summary
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure as Drawing
@@ -77,6 +78,12 @@ def ranks_figure(results: Results) -> Figure | None:
             " shown to be equal; more seeds make no more tasks."
         ),
         drawing=draw(results, found),
+        summary=summary(
+            "Mean ranks, 1 is the best",
+            [Value(method, rank) for method, rank in found.ranks.items()],
+            f"n = {found.tasks} tasks",
+        ),
+        info=found,
     )
 
 

@@ -11,6 +11,7 @@ from bnnbench_reports.colours import looks
 from bnnbench_reports.figures import times
 from bnnbench_reports.figures.differences import dots, marked
 from bnnbench_reports.figures.drawing import count_of, plain, rows, upright, wrapped
+from bnnbench_reports.figures.summaries import Value, called, summary
 from bnnbench_reports.readings import tasks_of
 from bnnbench_reports.thinning import DOTS, room, spaced_said
 
@@ -66,6 +67,12 @@ def ratios_figure(results: Results) -> Figure | None:
             f"{spaced_said(most, 'seeds')}"
         ),
         drawing=draw(results, found, most),
+        summary=summary(
+            f"Mean time per epoch divided by that of {reference}",
+            [Value(called(each, found), each.mean) for each in found],
+            f"{count_of(len(each.by_seed) for each in found)} seeds",
+        ),
+        info=found,
     )
 
 

@@ -1,4 +1,9 @@
-"""Relaxed and binary accuracy per epoch: what a network in training says of the deployed one."""
+"""Relaxed and binary accuracy per epoch: what a network in training says of the deployed one.
+
+The relaxed weights of a method are those of its mode "relaxed"; a method without one has those that
+it is judged with, where these are not the binary ones. Modes that are measured once a run, for the
+selected network alone, are points.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +12,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bnnbench.interfaces import Figure
 from bnnbench_reports.colours import GREY, looks
 from bnnbench_reports.figures.drawing import Panel, count_of, panels, plain, whole
-from bnnbench_reports.readings import Array, Bundle, Cell, bundled
+from bnnbench_reports.figures.summaries import Value, called, summary
+from bnnbench_reports.readings import Array, Bundle, Cell, bundled, in_order, judged_mode
 from bnnbench_reports.thinning import Thinned, thinned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bnnbench.results import Results
+    from bnnbench.results import Curve, Results
 
 RELAXED, BINARY = "relaxed", "binary"
 DASHES = {BINARY: "solid", RELAXED: "dot"}
+OTHER = "dash"  #: of other weights with which a method is judged
+SYMBOLS = ("diamond", "square", "cross", "x")  #: of modes that are measured once a run
 
 
 class Start(NamedTuple):
@@ -26,27 +34,67 @@ class Start(NamedTuple):
     name: str
 
 
+class Once(NamedTuple):
+    """Accuracies in percent of a mode that is measured once a run: each seed's, and its epoch."""
+
+    mode: str
+    seeds: tuple[int, ...]
+    epochs: tuple[int, ...]
+    values: tuple[float, ...]
+
+
 class Pair(NamedTuple):
     """Validation accuracies of a (task, method) in percent, and where phases but the first begin.
 
-    The two modes need not have the same epochs: some phases have no relaxed weights.
+    The two modes need not have the same epochs: some phases have no relaxed weights. ``once`` are
+    the modes beside them.
     """
 
     relaxed: Bundle
     binary: Bundle
+    once: tuple[Once, ...]
     starts: tuple[Start, ...]
+
+    @property
+    def task(self) -> str:
+        """The name of its task."""
+        return self.binary.task
+
+    @property
+    def method(self) -> str:
+        """The name of its method."""
+        return self.binary.method
 
 
 def info(results: Results) -> list[Pair]:
-    """Return a pair for each method that was judged with relaxed and with binary weights."""
-    relaxed, binary = _by_cell(results, RELAXED), _by_cell(results, BINARY)
-    both = [cell for cell in relaxed if cell in binary]
-    return [Pair(relaxed[cell], binary[cell], _starts(results, *cell)) for cell in both]
+    """Return a pair for each method that was judged with binary weights and with relaxed ones."""
+    curves = results.curves("accuracy", split="validation", layer="")
+    cells = in_order(results, curves, lambda curve: curve.entry)
+    pairs = (_pair(results, cell, mine) for cell, mine in cells)
+    return [pair for pair in pairs if pair]
 
 
-def _by_cell(results: Results, mode: str) -> dict[Cell, Bundle]:
-    curves = results.curves("accuracy", split="validation", mode=mode, layer="")
-    return {(each.task, each.method): each for each in bundled(results, curves)}
+def _pair(results: Results, cell: Cell, curves: Sequence[Curve]) -> Pair | None:
+    """The pair of a (task, method), if it has both modes."""
+    by_mode: dict[str, list[Curve]] = {}
+    for curve in curves:
+        by_mode.setdefault(curve.mode, []).append(curve)
+    relaxed = RELAXED if RELAXED in by_mode else judged_mode(curves[0].entry)
+    found = [bundled(results, by_mode.get(mode, [])) for mode in (relaxed, BINARY)]
+    if relaxed == BINARY or not all(found):
+        return None
+    rest = [each for mode, each in sorted(by_mode.items()) if mode not in (relaxed, BINARY)]
+    once = tuple(_once(each) for each in rest if all(len(curve.epochs) == 1 for curve in each))
+    return Pair(found[0][0], found[1][0], once, _starts(results, *cell))
+
+
+def _once(curves: Sequence[Curve]) -> Once:
+    return Once(
+        curves[0].mode,
+        tuple(curve.entry.number for curve in curves),
+        tuple(int(curve.epochs[0]) for curve in curves),
+        tuple(float(curve.values[0]) for curve in curves),
+    )
 
 
 def _starts(results: Results, task: str, method: str) -> tuple[Start, ...]:
@@ -79,33 +127,53 @@ def relaxation_figure(results: Results) -> Figure | None:
         title=f"Relaxed and binary ({count} seeds)",
         explanation=(
             "Share of the validation split that is classified rightly after each epoch by the"
-            " network as it computes in training, with weights that are not yet binary (dotted),"
-            " and by the same network with every weight replaced by its binary value (solid)."
-            " Vertical lines say where a phase begins. While the two are far apart, the accuracy"
-            " seen in training says little of the network that is deployed; they meet where the"
-            f" weights have become, or are locked to, their binary values. {shown}"
+            " network with weights that are not binary: those that it computes with in training"
+            " (dotted) or, where it has none of its own, those with which the method is judged"
+            " (dashed); and by the same network with every weight replaced by its binary value"
+            f" (solid).{_once_said(found)} Vertical lines say where a phase begins. While the two"
+            " are far apart, the accuracy seen in training says little of the network that is"
+            " deployed; they meet where the weights have become, or are locked to, their binary"
+            f" values. {shown}"
         ),
         drawing=draw(results, found, drawn),
+        summary=summary(
+            "Validation accuracy with relaxed weights minus that with binary ones, last epochs",
+            [
+                Value(called(pair, found), float(pair.relaxed.mean[-1] - pair.binary.mean[-1]))
+                for pair in found
+            ],
+            f"{count} seeds",
+            " points",
+            "+.2f",
+        ),
+        info=found,
     )
+
+
+def _once_said(found: Sequence[Pair]) -> str:
+    """Say which modes are points, nothing where there is none."""
+    modes = ", ".join(sorted({once.mode for pair in found for once in pair.once}))
+    said = f" Points, one for each seed: {modes}, measured for the selected network alone."
+    return said if modes else ""
 
 
 def draw(results: Results, found: Sequence[Pair], drawn: Thinned) -> Any:
     """Return the panels, one above the other; ``drawn`` has the bundles of all pairs."""
     look = looks(results.study)
-    several = len({pair.binary.task for pair in found}) > 1
-    names = [
-        f"{pair.binary.task}: {pair.binary.method}" if several else pair.binary.method
-        for pair in found
-    ]
+    several = len({pair.task for pair in found}) > 1
+    names = [f"{pair.task}: {pair.method}" if several else pair.method for pair in found]
+    modes = _modes_once(found)
     drawing = panels(
         [Panel(name, 260) for name in names], "epoch", "validation accuracy in %", shared=False
     )
     whole(drawing, max(int(bundle.epochs[-1]) for bundle in drawn.bundles))
-    drawing.add_traces([_key(mode) for mode in DASHES])
+    drawing.add_traces(_legend(found))
     for number, bundle in enumerate(drawn.bundles):
         for trace in _traces(bundle, drawn.faint(bundle), look[bundle.method].colour):
             drawing.add_trace(trace, row=number // 2 + 1, col=1)
     for row, pair in enumerate(found, start=1):
+        for trace in _points(pair, modes, look[pair.method].colour):
+            drawing.add_trace(trace, row=row, col=1)
         for start in pair.starts:
             _mark(drawing, start, row)
     if len(found) == 1:
@@ -113,12 +181,55 @@ def draw(results: Results, found: Sequence[Pair], drawn: Thinned) -> Any:
     return drawing
 
 
-def _key(mode: str) -> Any:
-    """A line of the legend: in a mode's dash, but in no method's colour."""
+def _modes_once(found: Sequence[Pair]) -> dict[str, str]:
+    """The symbol of each mode that is measured once a run."""
+    modes = sorted({once.mode for pair in found for once in pair.once})
+    return {mode: SYMBOLS[place % len(SYMBOLS)] for place, mode in enumerate(modes)}
+
+
+def _legend(found: Sequence[Pair]) -> list[Any]:
+    """An entry for each mode: in its dash or with its symbol, but in no method's colour."""
     from plotly.graph_objects import Scatter
 
-    line = {"color": GREY, "dash": DASHES[mode], "width": 2.5}
-    return Scatter(x=[None], y=[None], mode="lines", line=line, name=f"{mode} weights")
+    dashes = {mode: DASHES.get(mode, OTHER) for pair in found for mode in _both(pair)}
+    lines = [
+        {"mode": "lines", "line": {"color": GREY, "dash": dash, "width": 2.5}, "name": mode}
+        for mode, dash in sorted(dashes.items())
+    ]
+    points = [
+        {"mode": "markers", "marker": {"color": GREY, "symbol": symbol, "size": 9}, "name": mode}
+        for mode, symbol in _modes_once(found).items()
+    ]
+    return [
+        Scatter(x=[None], y=[None], **each | {"name": f"{plain(each['name'])} weights"})
+        for each in [*lines, *points]
+    ]
+
+
+def _both(pair: Pair) -> tuple[str, str]:
+    return pair.binary.mode, pair.relaxed.mode
+
+
+def _points(pair: Pair, symbols: Mapping[str, str], colour: str) -> list[Any]:
+    """The seeds' points of the modes that are measured once a run."""
+    from plotly.graph_objects import Scatter
+
+    return [
+        Scatter(
+            x=once.epochs,
+            y=once.values,
+            customdata=once.seeds,
+            mode="markers",
+            marker={"color": colour, "symbol": symbols[once.mode], "size": 9},
+            opacity=0.7,
+            showlegend=False,
+            hovertemplate=(
+                f"{plain(pair.method)}, {plain(once.mode)} weights<br>"
+                "seed %{customdata}, epoch %{x}: %{y:.2f} %<extra></extra>"
+            ),
+        )
+        for once in pair.once
+    ]
 
 
 def _traces(bundle: Bundle, faint: Sequence[tuple[str, Array]], colour: str) -> list[Any]:
@@ -133,11 +244,11 @@ def _traces(bundle: Bundle, faint: Sequence[tuple[str, Array]], colour: str) -> 
             x=bundle.epochs,
             y=values,
             mode=kind,
-            line={"color": colour, "dash": DASHES[bundle.mode], "width": width},
+            line={"color": colour, "dash": DASHES.get(bundle.mode, OTHER), "width": width},
             opacity=opacity,
             showlegend=False,
             hovertemplate=(
-                f"{plain(bundle.method)}, {bundle.mode} weights, {told}<br>"
+                f"{plain(bundle.method)}, {plain(bundle.mode)} weights, {told}<br>"
                 "epoch %{x}: %{y:.2f} %<extra></extra>"
             ),
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from bnnbench.interfaces import Figure
 from bnnbench.metrics import OTHERS
 from bnnbench_reports.figures.drawing import count_of, rows, wrapped
+from bnnbench_reports.figures.summaries import Value, called, summary
 from bnnbench_reports.readings import Scores, accuracy_name, scores, tasks_of
 from bnnbench_reports.thinning import DOTS, room, spaced, spaced_said
 
@@ -46,6 +47,13 @@ def scores_figure(results: Results, metric: str = "accuracy") -> Figure | None:
             f"{spaced_said(most, 'seeds')}"
         ),
         drawing=draw(results, found, f"test {name} in %", most),
+        summary=summary(
+            f"Mean test {name}",
+            [Value(f"{called(e, found)}, {e.mode or 'unknown'}", e.spread.mean) for e in found],
+            f"{count_of(e.spread.n for e in found)} seeds",
+            " %",
+        ),
+        info=found,
     )
 
 

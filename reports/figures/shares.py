@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bnnbench.buckets import TRAIN
 from bnnbench.interfaces import Figure
 from bnnbench_reports.colours import COLOURS, GREY
 from bnnbench_reports.figures.drawing import add, count_of, plain, rows, wrapped
+from bnnbench_reports.figures.summaries import Value, called, summary
 from bnnbench_reports.readings import tasks_of
 from bnnbench_reports.records import COLUMNS, seconds_by_bucket
 
@@ -54,6 +56,14 @@ def shares_figure(results: Results) -> Figure | None:
             " are among them."
         ),
         drawing=draw(found),
+        summary=summary(
+            "Share of the wall time that is training, first epochs left out",
+            [Value(called(each, found), each.share(TRAIN)) for each in found],
+            f"{count_of(each.n for each in found)} runs",
+            " %",
+            ".1f",
+        ),
+        info=found,
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from bnnbench.interfaces import Figure
 from bnnbench_reports.colours import looks
 from bnnbench_reports.figures.drawing import FEW, Panel, add, count_of, panels, plain
+from bnnbench_reports.figures.summaries import Value, summary
 from bnnbench_reports.figures.trials import Search, left_out, searches
 from bnnbench_reports.readings import accuracy_name
 from bnnbench_reports.tables import value
@@ -108,6 +109,18 @@ def slices_figure(results: Results) -> Figure | None:
             f" they are dense.{left_out(searches(results))}{left}{spaced_said(most, 'trials')}"
         ),
         drawing=draw(results, shown, f"validation {name}, %", most),
+        summary=summary(
+            f"Validation {name} of the trials, {len(found)} hyperparameters",
+            [
+                Value(f"{one.method}, {each.name} = {value(setting)}", accuracy)
+                for each in found
+                for one in each.slices
+                for setting, accuracy in zip(one.values, one.accuracies, strict=True)
+            ],
+            f"{count_of(counts)} completed trials",
+            " %",
+        ),
+        info=found,
     )
 
 

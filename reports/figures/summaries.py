@@ -33,8 +33,8 @@ def summary(
 
     ``count`` says of how many things they are, ``unit`` follows a number.
 
-    >>> summary("Test accuracy", [Value("ste", 85.5), Value("real", 90.0)], "n = 2 seeds", " %")
-    'Test accuracy, n = 2 seeds: of 2 values the highest is 90.00 % (real), the lowest 85.50 % (ste).'
+    >>> summary("Loss", [Value("ste", 0.5), Value("real", 0.25)], "n = 2 seeds")
+    'Loss, n = 2 seeds: of 2 values the highest is 0.50 (ste), the lowest 0.25 (real).'
     >>> summary("Test accuracy", [Value("ste", 85.5)], "n = 2 seeds", " %")
     'Test accuracy, n = 2 seeds: 85.50 % (ste).'
     >>> summary("Test accuracy", [Value("ste", float("nan"))], "n = 2 seeds")
@@ -47,13 +47,15 @@ def summary(
     high, low = (pick(known, key=lambda each: each.value) for pick in (max, min))
     if len(known) == 1:
         return f"{begin} {high.value:{form}}{unit} ({high.name})."
+    if f"{high.value:{form}}" == f"{low.value:{form}}":
+        return f"{begin} all {len(known):,} values are {high.value:{form}}{unit}."
     return (
         f"{begin} of {len(known):,} values the highest is {high.value:{form}}{unit} ({high.name}),"
         f" the lowest {low.value:{form}}{unit} ({low.name})."
     )
 
 
-def named(each: Any, found: Sequence[Any]) -> str:
+def called(each: Any, found: Sequence[Any]) -> str:
     """Return what a thing of a (task, method) is called; the task, where there are several."""
     several = len(tasks_of(found)) > 1
     return f"{each.method} on {each.task}" if several else str(each.method)
@@ -63,7 +65,7 @@ def of_curves(
     what: str, found: Sequence[Bundle], count: str, unit: str = "", form: str = ".2f"
 ) -> str:
     """Return a sentence with the means of the last epoch, and all that the curves go through."""
-    last = [Value(named(each, found), float(each.mean[-1])) for each in found]
+    last = [Value(called(each, found), float(each.mean[-1])) for each in found]
     values = np.concatenate([each.values.ravel() for each in found])
     values = values[np.isfinite(values)]
     epochs = sorted({int(each.epochs[-1]) for each in found})
@@ -107,7 +109,9 @@ def points(drawing: Drawing) -> list[dict[str, Any]]:
 
 
 def _name(trace: Any) -> str:
-    return _plain(trace.name or trace.legendgroup or trace.type)
+    """A trace's name, or what its hover text begins with."""
+    hover = re.split(r"<br>|: %\{", str(trace.hovertemplate or ""))[0]
+    return _plain(trace.name or ("" if "%{" in hover else hover) or trace.legendgroup or trace.type)
 
 
 def _plain(text: str) -> str:

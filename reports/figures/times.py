@@ -5,8 +5,11 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bnnbench.interfaces import Figure
 from bnnbench_reports.figures.drawing import count_of, plain, rows, wrapped
+from bnnbench_reports.figures.summaries import Value, called, summary
 from bnnbench_reports.readings import Times, tasks_of, times
 from bnnbench_reports.thinning import VALUES, room, spaced, spaced_said
 
@@ -42,6 +45,14 @@ def times_figure(results: Results) -> Figure | None:
             + spaced_said(most, "epochs")
         ),
         drawing=draw(results, found, most),
+        summary=summary(
+            "Median training time of an epoch",
+            [Value(called(each, found), float(np.median(each.seconds))) for each in found],
+            f"{count_of(len(each.medians) for each in found)} seeds",
+            " s",
+            ".3g",
+        ),
+        info=found,
     )
 
 

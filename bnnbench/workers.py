@@ -64,9 +64,11 @@ class Crew:
         self, commands: Sequence[Sequence[str]], environment: dict[str, str], audience: Audience
     ) -> None:
         self.commands, self.environment, self.audience = commands, environment, audience
-        self.heard: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        # no SimpleQueue: a signal that comes while its time runs out lets it wait for ever
+        self.heard: queue.Queue[Callable[[], None]] = queue.Queue()
         self.stopping = seconds("BNNBENCH_STOP_SECONDS", STOPPING)
         self.workers: list[Worker] = []
+        self.readers: dict[int, list[threading.Thread]] = {}
         self.asked_to_stop = 0
 
     def run(self) -> tuple[int, str]:
@@ -93,6 +95,7 @@ class Crew:
             if time.monotonic() > until:  # one that has been stopped (SIGSTOP) ends no other way
                 self._kill()
             for worker in [w for w in self.workers if w.process.poll() is not None]:
+                self._hear_out(worker)
                 ended, goes_on = worker.process.returncode, until == math.inf
                 if ended not in REGULAR and goes_on and self._replaced(worker):
                     continue
@@ -123,9 +126,12 @@ class Crew:
 
     def _start(self, number: int) -> subprocess.Popen[str]:
         process = started(self.commands[number], self.environment)
-        for stream, take in ((process.stdout, self._event), (process.stderr, self._error)):
-            reading = threading.Thread(target=self._read, args=(stream, take, number), daemon=True)
-            reading.start()
+        self.readers[number] = [
+            threading.Thread(target=self._read, args=(stream, take, number), daemon=True)
+            for stream, take in ((process.stdout, self._event), (process.stderr, self._error))
+        ]
+        for reader in self.readers[number]:
+            reader.start()
         return process
 
     def _read(self, stream: Any, take: Callable[[int, str], None], number: int) -> None:
@@ -141,6 +147,12 @@ class Crew:
                 self.heard.get_nowait()()
         except queue.Empty:
             pass
+
+    def _hear_out(self, worker: Worker) -> None:
+        """Take the last words of a process that has ended: its error is among them."""
+        for reader in self.readers[worker.number]:
+            reader.join(timeout=1.0)  # a child of its own may keep the streams open
+        self._listen()
 
     def _event(self, number: int, line: str) -> None:
         event = event_of(line)

@@ -79,11 +79,11 @@ class Heard:
         self.deaths.append(how)
 
 
-def ran(heard, *scripts):
+def ran(heard, *scripts, kind=Crew):
     """The exit code and the error of a crew of such workers, and how long it took."""
     commands = [[sys.executable, "-c", *words] for words in scripts]
     begun, before = time.monotonic(), signal.signal(signal.SIGINT, lambda *_: None)
-    result = Crew(commands, dict(os.environ), heard).run()
+    result = kind(commands, dict(os.environ), heard).run()
     took = time.monotonic() - begun
     for timer in heard.timers:  # one that comes too late is no business of the next test
         timer.join()
@@ -113,8 +113,8 @@ def test_one_that_is_done_earlier_with_an_error_stops_the_others():
 @pytest.mark.parametrize(
     ("asks", "stopping", "at_once"),
     [
-        ((0, 0.2), "60", 0.5),  # a second Ctrl-C
-        ((0, 0.2, 0.4), "60", 60.0),  # a third
+        ((0, 0.7), "60", 0.5),  # a second Ctrl-C
+        ((0, 0.7, 1.4), "60", 60.0),  # a third
         ((0,), "0.5", 60.0),  # none, but the time is up
     ],
 )
@@ -138,6 +138,25 @@ def test_one_ctrl_c_kills_nobody(monkeypatch):
     ran(heard, (POLITE, "1"))
 
     assert (["ready", "asked 1"], []) == (heard.lines, heard.warnings)
+
+
+class Slow(Crew):
+    """One whose machine is so busy that a signal takes longer than it listens."""
+
+    def _stop(self, number, frame):
+        time.sleep(0.3)
+        super()._stop(number, frame)
+        waker = threading.Timer(20, self.heard.put, [lambda: None])
+        waker.daemon = True
+        waker.start()
+
+
+def test_a_signal_while_it_listens():
+    """Where nobody says anything it goes on at once, not when somebody does."""
+    result, seconds = ran(Heard(1, asks=(0.2,)), (POLITE, "0"), kind=Slow)
+
+    assert (INTERRUPTED, "") == result
+    assert seconds < 15
 
 
 def test_one_that_has_nothing_left_to_do_is_killed(monkeypatch):
@@ -186,19 +205,20 @@ def test_seconds(monkeypatch, given, found):
 
 
 @pytest.mark.parametrize(
-    ("device", "count", "gpus", "found"),
+    ("device", "count", "gpus", "processes", "found"),
     [
-        ("cuda", 5, 2, ["cuda:0", "cuda:1", "cuda:0", "cuda:1", "cuda:0"]),
-        ("cuda", 2, 4, ["cuda:0", "cuda:1"]),
-        ("cuda", 3, 1, ["cuda:0", "cuda:0", "cuda:0"]),
-        ("cuda:1", 2, 4, ["cuda:1", "cuda:1"]),
-        ("cpu", 3, 4, ["cpu", "cpu", "cpu"]),
+        ("cuda", 5, 2, 1, ["cuda:0", "cuda:1", "cuda:0", "cuda:1", "cuda:0"]),
+        ("cuda", 2, 4, 1, ["cuda:0", "cuda:1"]),
+        ("cuda", 3, 1, 1, ["cuda:0", "cuda:0", "cuda:0"]),
+        ("cuda", 3, 5, 2, ["cuda:0", "cuda:2", "cuda:0"]),
+        ("cuda:1", 2, 4, 1, ["cuda:1", "cuda:1"]),
+        ("cpu", 3, 4, 1, ["cpu", "cpu", "cpu"]),
     ],
 )
-def test_workers_take_the_next_gpu_in_turn(monkeypatch, device, count, gpus, found):
+def test_workers_take_the_next_gpu_in_turn(monkeypatch, device, count, gpus, processes, found):
     """Each command names its worker's GPU; one that was asked for by its number is everybody's."""
     monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
-    placed = slots(device, count)
+    placed = slots(device, count, processes)
     begun = commands(Settings(), "s", placed, None, [])
 
     assert found == placed == [command[command.index("--device") + 1] for command in begun]

@@ -106,7 +106,8 @@ def test_histograms_are_of_the_first_layer_before_and_after(store, results):
     assert {1: 37.5, 40: 62.5} == {n: share for n, share in enumerate(ste.after) if share}
     assert () == bop.before
     assert (100.0, 1) == (bop.after[41], bop.look.epoch)
-    assert "ste 37.5 %." in histograms.histograms_figure(results).explanation
+    said = histograms.histograms_figure(results).summary
+    assert said.endswith("n = 1 to 2 seeds: 37.5 % (ste).")
 
 
 def test_histograms_are_drawn_around_the_middles_of_the_bins(store, results):

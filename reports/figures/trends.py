@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ROWS = 12  #: layers of tasks that are drawn
 PIXELS = 170  #: of a panel's height
-HEAD, FOOT, GAP = 60, 110, 75  #: pixels above, below and between the panels
+HEAD, FOOT, GAP = 60, 110, 90  #: pixels above, below and between the panels
 
 
 class Trend(NamedTuple):

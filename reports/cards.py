@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from markupsafe import Markup
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     Draw = Callable[[Results], Figure | None]
 
+LINE = 15  #: pixels of a line of a panel's title
 #: what JSON in a script element must not hold as it is
 ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
@@ -86,14 +88,16 @@ def from_curves(cards: Iterable[Card], known: Mapping[str, Any]) -> list[Card]:
 
 def annotate(drawing: Any, note: str) -> None:
     """Write a note of plain text above a drawing, and above the titles of its panels."""
-    drawing.update_layout(margin_t=max(50, drawing.layout.margin.t or 0))
+    titles = [each.text for each in drawing.layout.annotations if math.isclose(each.y or 0, 1)]
+    above = 22 + LINE * max((title.count("<br>") for title in titles if title), default=0)
+    drawing.update_layout(margin_t=max(above + 28, drawing.layout.margin.t or 0))
     drawing.add_annotation(
         text=html.escape(note, quote=False),
         xref="paper",
         yref="paper",
         x=0,
         y=1,
-        yshift=22,
+        yshift=above,
         xanchor="left",
         yanchor="bottom",
         showarrow=False,

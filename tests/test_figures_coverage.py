@@ -18,6 +18,7 @@ from bnnbench_reports.tables import coverage_table
 
 from .small_study import DEPLOYED, ROLES, enter, fill, record, study
 
+QUANTILES = [f"{kind}_q{q:02}" for kind in ("angle", "angle_apart") for q in (5, 25, 50, 75, 95)]
 HOSTILE = "</script><b>x</b>"
 FIGURES: dict[str, str] = {}
 register_figures(lambda name, reference: FIGURES.setdefault(name, reference))
@@ -123,12 +124,38 @@ def probed():
             yield Measurement(metric, 0.25, epoch)
     yield Measurement("latent_bin_03", 1.0, 3, layer=layer)
     yield Measurement("latent_saturated", 0.0, 3, layer=layer)
-    for metric in ("angle_mean", "angle_sd", "angle_apart_mean", "fan_in"):
+    for epoch, metric in itertools.product((1, 3), ("latent_distance", *QUANTILES)):
+        yield Measurement(metric, 30.0, epoch, layer=layer)
+    for metric in ("angle_mean", "angle_sd", "fan_in"):
         yield Measurement(metric, 30.0, 3, layer=layer)
+    yield Measurement("fan_in", 30.0, 1, layer=layer)
     for metric in ("dot_r", "dot_cell_01_02"):
         yield Measurement(metric, 1.0, 3, "validation", layer=layer)
     for metric in ("accuracy_top5", "mean_iou"):
         yield Measurement(metric, 60.0, 3, "test", "binary")
+
+
+UNITS = ("%", "degrees", "seconds", "epoch", "bounds", "sd", "no unit", "points of percent", "÷")
+UNITS += ("share of", "number of", "weights of", "per weight", "per step", "rank", "layer", "task")
+
+
+def axes_of(drawing):
+    """The titles of the axes along which a drawing shows something, as ("x", title).
+
+    Panels one above the other share the title of one of them. An axis without ticks, or one that
+    has names where others have numbers, needs none.
+    """
+    layout = drawing.layout
+    for trace in drawing.data:
+        for kind in "xy":
+            axis = layout[f"{kind}axis{(trace[f'{kind}axis'] or kind)[1:]}"]
+            values = [v for v in (() if trace[kind] is None else trace[kind]) if v is not None]
+            named = kind == "y" and any(isinstance(value, str) for value in values)
+            if not values or named or axis.ticktext or axis.showticklabels is False:
+                continue
+            others = [layout[name] for name in layout if name.startswith(f"{kind}axis")]
+            column = [axis, *(each for each in others if kind == "y" or each.domain == axis.domain)]
+            yield kind, next((each.title.text for each in column if each.title.text), "")
 
 
 def texts(value):
@@ -142,13 +169,30 @@ def texts(value):
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_says_what_it_is(rich, name):
-    """Each has n in its title, an explanation in sentences, and is the same twice."""
+    """Each has n of something in its title, an explanation in sentences, and is the same twice."""
     figure = draw(name, Results(rich, "s"))
 
-    assert re.search(r"\(n = \d", figure.title)
+    assert re.search(r"\(n = \d+( to \d+)? [a-z]", figure.title)
+    assert len(figure.explanation.split()) > 12
+    assert figure.summary
+    assert figure.info is not None
     assert figure.explanation.endswith(".")
     assert "  " not in figure.explanation
     assert figure.drawing.to_json() == draw(name, Results(rich, "s")).drawing.to_json()
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_axis_of_numbers_has_its_unit(rich, name):
+    """The title of the axis names it, whichever figure; names of things need none."""
+    figure = draw(name, Results(rich, "s"))
+    found = set(axes_of(figure.drawing))
+
+    assert found
+    for kind, title in found:
+        if (name, kind) == ("tuning-slices", "x"):  # hyperparameters, named above their panels
+            assert {"lr", "&lt;i&gt;"} <= {a.text for a in figure.drawing.layout.annotations}
+        else:
+            assert any(unit in title for unit in UNITS), (kind, title)
 
 
 @pytest.mark.parametrize("name", FIGURES)

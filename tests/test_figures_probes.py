@@ -11,7 +11,7 @@ from scipy import integrate, stats
 from bnnbench.measurements import Measurement
 from bnnbench.results import Results
 from bnnbench.store import DONE
-from bnnbench_reports import probed
+from bnnbench_reports import cards, probed
 from bnnbench_reports.colours import looks as colours
 from bnnbench_reports.figures import angles, dimension, histograms, products, trends
 from bnnbench_reports.probed import looks, short
@@ -106,7 +106,8 @@ def test_histograms_are_of_the_first_layer_before_and_after(store, results):
     assert {1: 37.5, 40: 62.5} == {n: share for n, share in enumerate(ste.after) if share}
     assert () == bop.before
     assert (100.0, 1) == (bop.after[41], bop.look.epoch)
-    assert "ste 37.5 %." in histograms.histograms_figure(results).explanation
+    said = histograms.histograms_figure(results).summary
+    assert said.endswith("n = 1 to 2 seeds: 37.5 % (ste).")
 
 
 def test_histograms_are_drawn_around_the_middles_of_the_bins(store, results):
@@ -402,6 +403,41 @@ def test_planes_beyond_the_limit_are_left_out(store, results, monkeypatch):
     titles = ["real, dense1<br>r = 0.80 (0.25)", "ste, dense1<br>r = 0.80 (0.25)"]
     assert titles == [note.text for note in figure.drawing.layout.annotations]
     assert figure.explanation.endswith("The first 2 of 3 are drawn.")
+
+
+def test_titles_of_planes_have_room(store, results, monkeypatch):
+    """However many lines they have: between two rows of maps, and above the first."""
+    at = {"split": "validation"}
+    monkeypatch.setattr(products, "COLUMNS", 1)
+    long = [f"{'very-' * 12}long{n}.weight" for n in range(3)]
+    metrics = {"dot_r": 0.8, "dot_cell_03_07": 9.0}.items()
+    both = [of(*pair, layer=layer, **at) for layer in long for pair in metrics]
+    look(store, "ste", 1, *both)
+    layout = products.products_figure(results).drawing.layout
+
+    lines = max(note.text.count("<br>") + 1 for note in layout.annotations)
+    inner = layout.height - layout.margin.t - layout.margin.b
+    gap = (layout.yaxis.domain[0] - layout.yaxis2.domain[1]) * inner
+    assert lines > 3
+    assert gap >= 14 * lines + 40  # a line of text, and an axis with its title
+    assert layout.margin.t >= 14 * lines
+
+
+def test_a_note_stands_above_the_titles(store, results):
+    """Of as many lines as they have; where there are none, close to the drawing."""
+    at = {"split": "validation"}
+    look(store, "ste", 1, of("dot_r", 0.8, layer="very-" * 12, **at),
+         of("dot_cell_03_07", 9.0, layer="very-" * 12, **at), of("angle_mean", 31.0))  # fmt: skip
+    tall, plain = products.products_figure(results).drawing, angles.angles_figure(results).drawing
+    lines = tall.layout.annotations[0].text.count("<br>") + 1
+    for drawing in (tall, plain):
+        cards.annotate(drawing, "synthetic data")
+
+    heights = [drawing.layout.annotations[-1].yshift for drawing in (tall, plain)]
+    assert lines > 3
+    assert heights[0] >= 14 * lines
+    assert 22 == heights[1]
+    assert all(d.layout.margin.t >= h + 20 for d, h in zip((tall, plain), heights, strict=True))
 
 
 def test_names_are_short():

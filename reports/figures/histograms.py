@@ -84,7 +84,7 @@ def histograms_figure(results: Results) -> Figure | None:
             f" {_when(found)}, dotted ones before training. What is beyond ±1 is in the outermost"
             " bins."
             " A latent near ±1 has to go a long way before its sign changes; one near 0 flips"
-            f" easily. {_saturation(found)} Where a method's latent is its binary weight (Bop) all"
+            " easily. Where a method's latent is its binary weight (Bop) all"
             " are in the two bins at ±1. The scale of a latent is the method's own: that one"
             " spreads further than another does not say that it is surer of its signs."
         ),
@@ -107,17 +107,6 @@ def _when(found: list[Histogram]) -> str:
     """Say when the strong lines are."""
     several = len({epoch for each in found for epoch in each.by_epoch}) > 1
     return "epoch that the slider names, or the last one before it" if several else "last epoch"
-
-
-def _saturation(found: list[Histogram]) -> str:
-    several = len(tasks_of(found)) > 1
-    said = [
-        f"{each.look.method}{f' on {each.task}' if several else ''}"
-        f" {100 * each.look.values[SATURATED]:.1f} %"
-        for each in found
-        if SATURATED in each.look.values
-    ]
-    return f"Within 0.001 of the bound or beyond it: {', '.join(said)}." if said else ""
 
 
 def draw(results: Results, found: list[Histogram]) -> Any:

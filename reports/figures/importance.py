@@ -96,7 +96,7 @@ def importance_figure(results: Results) -> Figure | None:
 def draw(results: Results, found: list[Correlation]) -> Any:
     """Return the bars, from 0 to the left and to the right."""
     look, tasks = looks(results.study), tasks_of(found)
-    drawing = rows(found, label, "rank correlation with accuracy")
+    drawing = rows(found, label, "rank correlation with accuracy (no unit)")
     for each in found:
         bar = _bar(each, look[each.method])
         drawing.add_trace(bar, row=tasks.index(each.task) + 1, col=1)

@@ -28,7 +28,7 @@ def loss_figure(results: Results) -> Figure | None:
     smallest = min(float(bundle.values.min()) for bundle in found)
     drawn = thinned(found)
     shown = drawn.explained("Faint lines are seeds, the strong line is their mean.")
-    drawing = lines(results, drawn, "training loss", "%{y:.4g}", log=smallest > 0)
+    drawing = lines(results, drawn, "training loss (no unit)", "%{y:.4g}", log=smallest > 0)
     if smallest > 0:
         drawing.update_yaxes(dtick="D2" if narrow(found) else None)
     return Figure(

@@ -26,6 +26,7 @@ GRID = 24  #: cells on a side
 WIDTH = 6.0  #: of all cells, in standard deviations
 MOST = 24  #: maps that are drawn
 COLUMNS = 3
+SIDE, AXIS = 170, 50  #: pixels of a map's height, and of what is below it
 NAME = re.compile(r"dot_cell_(\d\d)_(\d\d)")
 METRICS = ["dot_r", "dot_shuffled_r"]
 METRICS += [f"dot_cell_{x:02}_{y:02}" for x in range(GRID) for y in range(GRID)]
@@ -104,12 +105,15 @@ def draw(results: Results, found: list[Plane]) -> Any:
 
     columns = min(COLUMNS, len(found))
     rows = -(-len(found) // columns)
+    titles = [_title(results, plane) for plane in found]
+    head = 15 * (max(title.count("<br>") for title in titles) + 1)
+    height = SIDE * rows + (head + AXIS) * (rows - 1)
     drawing = make_subplots(
         rows=rows,
         cols=columns,
-        subplot_titles=[_title(results, plane) for plane in found],
+        subplot_titles=titles,
         horizontal_spacing=0.05,
-        vertical_spacing=90 / (250 * rows) if rows > 1 else 0,
+        vertical_spacing=(head + AXIS) / height if rows > 1 else 0,
     )
     for number, plane in enumerate(found):
         place = {"row": number // columns + 1, "col": number % columns + 1}
@@ -120,8 +124,8 @@ def draw(results: Results, found: list[Plane]) -> Any:
     drawing.update_yaxes(title={"text": "latent, sd", "font": {"size": 10}})
     drawing.update_xaxes(range=[-WIDTH / 2, WIDTH / 2], showgrid=False, zeroline=False)
     drawing.update_yaxes(range=[-WIDTH / 2, WIDTH / 2], showgrid=False, zeroline=False)
-    margin = {"l": 50, "r": 10, "t": 60, "b": 50}
-    drawing.update_layout(height=250 * rows + 80, margin=margin, showlegend=False)
+    margin = {"l": 50, "r": 10, "t": head + 15, "b": AXIS}
+    drawing.update_layout(height=height + head + 15 + AXIS, margin=margin, showlegend=False)
     return drawing
 
 

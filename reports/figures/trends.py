@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ROWS = 12  #: layers of tasks that are drawn
 PIXELS = 170  #: of a panel's height
-HEAD, FOOT, GAP = 60, 110, 75  #: pixels above, below and between the panels
+HEAD, FOOT, GAP = 60, 110, 90  #: pixels above, below and between the panels
 
 
 class Trend(NamedTuple):
@@ -38,7 +38,7 @@ class Trend(NamedTuple):
 SATURATED = Trend("latent_saturated", "saturated, %", "%{y:.1f} %", scale=100)
 DISTANCE = Trend("latent_distance", "distance, bounds", "%{y:.3f} bounds")
 ANGLE = Trend("angle_mean", "angle, degrees", "%{y:.2f} degrees")
-CORRELATION = Trend("dot_r", "Pearson’s r", "r = %{y:.3f}", split="validation")
+CORRELATION = Trend("dot_r", "r (no unit)", "r = %{y:.3f}", split="validation")
 
 
 class Course(NamedTuple):
@@ -98,8 +98,8 @@ def geometry_figure(results: Results) -> Figure | None:
         (ANGLE, CORRELATION),
         "Angles and dot products over the epochs",
         "Left: the angle between latent and binary weights, mean over a layer’s filters."
-        " Right: the correlation of dot products with both, on images of the validation split."
-        " Means over seeds at the epochs at which the probe looked, 0 is before training. The"
+        " Right: Pearson’s correlation r of dot products with both, on images of the validation"
+        " split. Means over seeds at the epochs of the looks, 0 is before training. The"
         " smaller the angle and the nearer r is to 1, the less binarization changes; a line that"
         " ends early had no latent any more.",
         needed=True,

@@ -102,7 +102,8 @@ class Folder:
     def create(self, study: str, text: str) -> None:
         """Create a study from the text of its file."""
         (self.path / f"{study}.toml").write_text(text)
-        assert self.started("study", "create", study, "--from", f"{study}.toml").wait() == 0
+        code = self.started("study", "create", study, "--from", f"{study}.toml").wait()
+        assert code == 0, (self.path / "log.txt").read_text()[-2000:]
 
     def read(self, study: str) -> tuple[Any, ...]:
         """The contents of a study."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bnnbench_reports.thinning import Thinned
 
 HEAD, FOOT, LEGEND = 50, 60, 50  #: pixels above and below the panels, and for a legend
+GAP = 50  #: pixels between two panels, for ticks and a title
 FEW = 12  #: whole numbers that all have a tick
 STEPS, SLIDER = 12, 90  #: epochs that a slider offers, and its pixels
 
@@ -34,21 +35,27 @@ class Panel(NamedTuple):
 
 
 def panels(
-    wanted: Sequence[Panel], x: str, y: str, *, shared: bool = True, legend: bool = True
+    wanted: Sequence[Panel],
+    x: str,
+    y: str,
+    *,
+    shared: bool = True,
+    legend: bool = True,
+    gap: int = GAP,
 ) -> Drawing:
     """Return an empty drawing with one panel in each row; the titles of the axes bear the units.
 
-    ``shared`` panels have the same range on the x axis.
+    ``shared`` panels have the same range on the x axis; ``gap``: pixels between two of them.
     """
     from plotly.subplots import make_subplots
 
     foot = FOOT + LEGEND if legend else FOOT
-    total = sum(panel.height for panel in wanted) + 50 * (len(wanted) - 1)
+    total = sum(panel.height for panel in wanted) + gap * (len(wanted) - 1)
     drawing = make_subplots(
         rows=len(wanted),
         cols=1,
         shared_xaxes="all" if shared else False,
-        vertical_spacing=50 / total if len(wanted) > 1 else 0,
+        vertical_spacing=gap / total if len(wanted) > 1 else 0,
         row_heights=[panel.height for panel in wanted],
         subplot_titles=[plain(panel.title) for panel in wanted] if len(wanted) > 1 else None,
     )

@@ -22,14 +22,13 @@ import argparse
 import json
 import os
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 
 from benchmarks.step import Task, floor_step, method_step
-from benchmarks.turns import rounds
+from benchmarks.turns import rounds, timed
 from bnnbench.environment import processor
 from bnnbench.layers import binary_layers
 from bnnbench.pace import pace_of
@@ -68,12 +67,7 @@ def parts(sizes: list[tuple[int, int]], batch: int) -> list[Part]:
 
 def quickest(work: Callable[[], object], count: int) -> float:
     """The least seconds that some work takes: what the machine can do."""
-    found = []
-    for _ in range(count + 1):  # the first sets up memory
-        begun = time.perf_counter()
-        work()
-        found.append(time.perf_counter() - begun)
-    return min(found[1:])
+    return min([timed(work) for _ in range(count + 1)][1:])  # the first sets up memory
 
 
 def product_ceiling(count: int) -> float:

@@ -247,8 +247,9 @@ def work(number: int, command: Sequence[str], environment: dict[str, str], ear: 
 
 
 def _read(stream: Any, kind: str, tell: Callable[[str, str], None]) -> None:
-    for line in stream:
-        tell(kind, line.rstrip("\n"))
+    with stream:
+        for line in stream:
+            tell(kind, line.rstrip("\n"))
 
 
 def _waited(process: subprocess.Popen[str]) -> tuple[int, bool]:

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from bnnbench.metrics import TALLIES, UNLABELLED
+from bnnbench.readings import numbers
 from bnnbench.seeds import RandomState, derive
-from bnnbench.traffic import numbers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from bnnbench.chance import counted, halves
-from bnnbench.traffic import sent
+from bnnbench.sending import sent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -12,6 +12,7 @@ closes is gone at once: so it is when the first process is, however that went.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -94,8 +95,7 @@ class Helper:
             errors="replace",
             start_new_session=True,  # Ctrl-C is the first process's
         )
-        with suppress(BrokenPipeError):  # it is found dead in a moment
-            print(task.to_json(), file=self.process.stdin, flush=True)
+        self._tell(f"{task.to_json()}\n")
 
     def wait_until_ready(self) -> None:
         """Return once the helper has built its run.
@@ -124,6 +124,12 @@ class Helper:
         """Let the helper be gone: it holds nothing that the first process does not hold."""
         end(self.process)
         self.said.close()
+
+    def _tell(self, line: str) -> None:
+        """Write a line, past the buffer, which would be written again as the stream is closed."""
+        if self.process.stdin is not None:
+            with suppress(BrokenPipeError):  # it is found dead in a moment
+                os.write(self.process.stdin.fileno(), line.encode())
 
     def _listen(self) -> None:
         """Take the next line that the helper tells; there is none if it is gone."""

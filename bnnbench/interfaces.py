@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
-from bnnbench.traffic import sent
+from bnnbench.sending import sent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

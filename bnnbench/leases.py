@@ -23,6 +23,7 @@ import sqlalchemy as sa
 from bnnbench import schema
 from bnnbench.errors import BnnbenchError, StoreError
 from bnnbench.outages import let_persevere
+from bnnbench.waits import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -77,9 +78,9 @@ class Leases:
     def __init__(
         self, store: Store, patience: float | None = None, *, take_over: bool = False
     ) -> None:
-        given = os.environ.get("BNNBENCH_LEASE_SECONDS", PATIENCE)
         self.store, self.take_over = store, take_over
-        self.patience = float(given) if patience is None else patience
+        given = seconds("BNNBENCH_LEASE_SECONDS", PATIENCE)
+        self.patience = given if patience is None else patience
         self.holder = f"{_process(os.getpid())}:{uuid.uuid4().hex[:8]}"
         self._seen: dict[str, tuple[str, int, float, int]] = {}
         self._beaten: int | None = None  # so often; None while nobody beats

@@ -12,7 +12,7 @@ of the whole split; a class that is neither there nor predicted has none.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,8 +48,8 @@ class Tally(Protocol):
         """Count a batch: outputs (batch, classes, ...), integer targets (batch, ...)."""
         ...
 
-    def metrics(self) -> Mapping[str, Tensor]:
-        """Return the metrics of all that was counted, by name: numbers on the device."""
+    def metrics(self) -> Mapping[str, Any]:
+        """Return the metrics of all that was counted, by name: numbers that lie on the device."""
         ...
 
 
@@ -93,11 +93,11 @@ class Segmentation:
         # as large as the batch whatever it holds: to choose pixels, the host would wait for them
         self.confusion.view(-1).scatter_add_(0, pairs.flatten(), labelled.flatten().long())
 
-    def metrics(self) -> dict[str, Tensor]:
+    def metrics(self) -> dict[str, Any]:
         """Return "accuracy" (of pixels) and "mean_iou"; 0 if nothing was counted."""
-        import torch
-
-        confusion = torch.zeros(1, 1) if self.confusion is None else self.confusion
+        if self.confusion is None:
+            return {"accuracy": 0.0, "mean_iou": 0.0}
+        confusion = self.confusion
         both, count = confusion.diagonal().double(), confusion.sum()
         either = confusion.sum(0) + confusion.sum(1) - both
         overlap = both / either.clamp_min(1)

@@ -89,10 +89,9 @@ def statistics(x: Tensor, counts: list[int]) -> tuple[Tensor, Tensor]:
     spread = (x - _wide(mine, x)).square().sum(_others(x))
     found = [torch.empty(2, len(mine), dtype=x.dtype, device=x.device) for _ in counts]
     all_gather(found, torch.stack((mine, spread)))
-    means, spreads = torch.stack(found, dim=1)
-    weights = torch.tensor(counts, dtype=x.dtype, device=x.device).unsqueeze(1)
-    mean = (weights * means).sum(0) / sum(counts)
-    return mean, (spreads + weights * (means - mean).square()).sum(0)
+    terms = [(count, *both) for count, both in zip(counts, found, strict=True)]
+    mean = torch.stack([count * m for count, m, _ in terms]).sum(0) / sum(counts)
+    return mean, torch.stack([s + count * (m - mean).square() for count, m, s in terms]).sum(0)
 
 
 class _Normalize(torch.autograd.Function):

@@ -22,6 +22,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import sys
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -30,7 +31,7 @@ import torch
 from torch import distributed
 from torch.distributed import FileStore  # type: ignore[attr-defined]
 
-from bnnbench.division import divided, few
+from bnnbench.division import WAY_OUT, divided, few
 from bnnbench.errors import PluginError
 from bnnbench.normalization import WholeNorm, plain_norms
 from bnnbench.parts import Parts, WholeDraws, share
@@ -69,9 +70,10 @@ class Parallel:
         earlier = self._taken()
         with self.parts.of(len(targets)) as mine:
             part = targets[mine]
-            value = self.training.loss_of(inputs[mine], part) * share(part, targets)
-            value.backward()
-        loss = self._summed(value.detach())
+            value = self.training.loss_of(inputs[mine], part)
+            weighted = (value * share(part, targets)).to(value.dtype)
+            weighted.backward()
+        loss = self._summed(weighted.detach())
         for parameter, gradient in earlier:
             parameter.grad = gradient if parameter.grad is None else gradient + parameter.grad
         return loss
@@ -92,9 +94,9 @@ class Parallel:
         sums: tuple[Tensor, ...] = flat.split([*map(len, lying), 1])
         *pieces, total = sums
         for (parameter, gradient), piece in zip(found, pieces, strict=True):
-            strided = piece.as_strided(gradient.shape, gradient.stride())
-            parameter.grad = strided.to(parameter.dtype)
-        return total.view(()).to(loss.dtype)
+            as_it_lay = piece.as_strided(gradient.shape, gradient.stride())
+            parameter.grad = as_it_lay.to(parameter.dtype)
+        return total.view(())
 
     def agree(self) -> None:
         """Make sure that all processes hold the same numbers.
@@ -111,9 +113,9 @@ class Parallel:
             if not torch.equal(other, theirs[0]):
                 name = list(found)[int((other != theirs[0]).nonzero()[0])]
                 raise PluginError(
-                    "all processes of a run must hold the same numbers, but"
-                    f" {name} differ in processes 1 and {rank + 1} after epoch"
-                    f" {self.training.epoch}; train it with --processes-per-run 1"
+                    "all processes of a run must hold the same numbers, but in epoch"
+                    f" {self.training.epoch + 1} {name} differ in processes 1 and {rank + 1};"
+                    f" {WAY_OUT}"
                 )
 
     def leave(self) -> None:
@@ -125,8 +127,11 @@ class Parallel:
         """All that the rest of the training depends on but the optimizers' memory, by its name."""
         training = self.training
         latents, network = training.latents.tensors, training.model.state_dict()
+        chance = [torch.get_rng_state()]
+        if training.settings.device.startswith("cuda"):
+            chance.append(torch.cuda.get_rng_state(training.settings.device))
         return {
-            "the random numbers": torch.get_rng_state(),
+            "the random numbers": torch.cat(chance),
             **{f"the latents of {name!r}": tensor for name, tensor in latents.items()},
             **{f"the values of {name!r}": tensor for name, tensor in network.items()},
         }
@@ -140,8 +145,9 @@ def joined(training: Training, rank: int, size: int, place: str) -> Iterator[Non
         RuntimeError: a process does not come, or is lost on the way.
     """
     device = training.settings.device
-    if device.startswith("cuda"):
+    if ":" in device:  # NCCL takes the current one
         torch.cuda.set_device(device)
+    told_by = sys.excepthook  # torch puts one around it that names the rank, and leaves it there
     with _on_loopback():
         distributed.init_process_group(
             "nccl" if device.startswith("cuda") else "gloo",
@@ -151,14 +157,16 @@ def joined(training: Training, rank: int, size: int, place: str) -> Iterator[Non
             timeout=THEIRS if rank else PATIENCE,
         )
     try:
-        parallel = training.parallel = Parallel(training, rank, size)
+        training.parallel = Parallel(training, rank, size)
         with training.random.in_force():
-            parallel.agree()
+            training.parallel.agree()
         yield
-        parallel.leave()
     finally:
+        if training.parallel is not None:
+            training.parallel.leave()
         training.parallel = None
         distributed.destroy_process_group()
+        sys.excepthook = told_by
 
 
 @contextmanager
@@ -176,7 +184,8 @@ def _on_loopback() -> Iterator[None]:
 
 
 def _digest(tensor: Tensor) -> Tensor:
-    """Eight bytes that differ where a number does."""
-    data = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
+    """Eight bytes that differ where a number does; what is not a number is like any other such."""
+    tensor = torch.where(tensor.isnan(), 0, tensor.detach())
+    data = tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data
     whole = int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big", signed=True)
     return torch.tensor(whole)

@@ -24,11 +24,11 @@ from bnnbench.latents import Latents
 from bnnbench.layers import BinaryActivation, activation_bits
 from bnnbench.looking import look
 from bnnbench.measurements import Measurement
+from bnnbench.readings import received
 from bnnbench.schedules import Progress
 from bnnbench.seeds import RandomState, derive
 from bnnbench.selection import Selected
 from bnnbench.stretch import Stretch
-from bnnbench.traffic import received
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

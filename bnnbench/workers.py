@@ -20,12 +20,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bnnbench.errors import INTERRUPTED
+from bnnbench.waits import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 MOST_DEATHS = 6  #: of a worker in a row, without a word of progress between, until it is given up
-GRACE = 30.0  #: seconds until workers that are stopped, or have nothing left to do, are killed
+GRACE = 30.0  #: seconds until workers that have nothing left to do are killed
+STOPPING = 600.0  #: seconds until workers that finish their epoch, as they were asked, are killed
+AT_ONCE = 2.0  #: seconds in which those that were asked twice may give back what they have
+KILLED = "does not stop and is killed"
 GIVEN_UP = f"one died {MOST_DEATHS} times in a row; what it said is above"
 REGULAR = range(7)  #: exit codes with which bnnbench ends on purpose
 
@@ -60,8 +64,11 @@ class Crew:
         self, commands: Sequence[Sequence[str]], environment: dict[str, str], audience: Audience
     ) -> None:
         self.commands, self.environment, self.audience = commands, environment, audience
-        self.heard: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        # no SimpleQueue: a signal that comes while its time runs out lets it wait for ever
+        self.heard: queue.Queue[Callable[[], None]] = queue.Queue()
+        self.stopping = seconds("BNNBENCH_STOP_SECONDS", STOPPING)
         self.workers: list[Worker] = []
+        self.readers: dict[int, list[threading.Thread]] = {}
         self.asked_to_stop = 0
 
     def run(self) -> tuple[int, str]:
@@ -78,22 +85,33 @@ class Crew:
 
     def _watched(self) -> tuple[int, str]:
         """Wait for the workers; replace those that die."""
-        code, error, until = 0, "", math.inf
+        code, error, until, heeded = 0, "", math.inf, 0
         while self.workers:
             self._listen()
+            if self.asked_to_stop > heeded:  # here, so that none is started behind our back
+                heeded = self.asked_to_stop
+                until = min(until, time.monotonic() + self._grace(heeded))
+                self._tell_all(signal.SIGTERM)
             if time.monotonic() > until:  # one that has been stopped (SIGSTOP) ends no other way
-                self._tell_all(signal.SIGKILL)
+                self._kill()
             for worker in [w for w in self.workers if w.process.poll() is not None]:
-                ended = worker.process.returncode
-                if ended not in REGULAR and not self.asked_to_stop and self._replaced(worker):
+                self._hear_out(worker)
+                ended, goes_on = worker.process.returncode, until == math.inf
+                if ended not in REGULAR and goes_on and self._replaced(worker):
                     continue
                 self.workers.remove(worker)
-                if ended and not code:
+                hang_up(worker.process)
+                if goes_on and ended:
                     code, error = (ended, worker.last_error) if ended in REGULAR else (1, GIVEN_UP)
-                    self._tell_all(signal.SIGTERM)
-                until = min(until, time.monotonic() + GRACE)  # there is nothing left to do
+                    self._tell_all(signal.SIGTERM)  # once: told twice they leave their epoch
+                if goes_on:
+                    until = time.monotonic() + (self.stopping if ended else GRACE)
         self._listen()
         return (INTERRUPTED, "") if self.asked_to_stop else (code, error)
+
+    def _grace(self, times: int) -> float:
+        """Seconds until workers are killed that were asked to stop so many times."""
+        return {1: self.stopping, 2: AT_ONCE}.get(times, 0.0)
 
     def _replaced(self, worker: Worker) -> bool:
         """Start another process in the place of one that died, unless it is no use."""
@@ -102,19 +120,24 @@ class Crew:
         again = worker.deaths < MOST_DEATHS
         self.audience.died(worker.number, how, again=again)
         if again:
+            hang_up(worker.process)
             worker.process = self._start(worker.number)
         return again
 
     def _start(self, number: int) -> subprocess.Popen[str]:
         process = started(self.commands[number], self.environment)
-        for stream, take in ((process.stdout, self._event), (process.stderr, self._error)):
-            reading = threading.Thread(target=self._read, args=(stream, take, number), daemon=True)
-            reading.start()
+        self.readers[number] = [
+            threading.Thread(target=self._read, args=(stream, take, number), daemon=True)
+            for stream, take in ((process.stdout, self._event), (process.stderr, self._error))
+        ]
+        for reader in self.readers[number]:
+            reader.start()
         return process
 
     def _read(self, stream: Any, take: Callable[[int, str], None], number: int) -> None:
-        for line in stream:
-            self.heard.put(lambda line=line: take(number, line.rstrip("\n")))  # type: ignore[misc]
+        with stream:
+            for line in stream:
+                self.heard.put(lambda line=line: take(number, line.rstrip("\n")))  # type: ignore[misc]
 
     def _listen(self) -> None:
         """Take what was heard; wait a little where nothing was."""
@@ -125,10 +148,16 @@ class Crew:
         except queue.Empty:
             pass
 
+    def _hear_out(self, worker: Worker) -> None:
+        """Take the last words of a process that has ended: its error is among them."""
+        for reader in self.readers[worker.number]:
+            reader.join(timeout=1.0)  # a child of its own may keep the streams open
+        self._listen()
+
     def _event(self, number: int, line: str) -> None:
         event = event_of(line)
         for worker in self.workers:
-            if worker.number == number and event.get("epochs"):
+            if worker.number == number and (event.get("epochs") or "ended" in event):
                 worker.deaths = 0
         self.audience.told(number, event)
 
@@ -140,7 +169,12 @@ class Crew:
 
     def _stop(self, _number: int, _frame: object) -> None:
         self.asked_to_stop += 1
-        self._tell_all(signal.SIGTERM if self.asked_to_stop < 3 else signal.SIGKILL)
+
+    def _kill(self) -> None:
+        for worker in self.workers:
+            if worker.process.poll() is None:
+                self.audience.warned(worker.number, KILLED)
+                worker.process.kill()
 
     def _tell_all(self, what: signal.Signals) -> None:
         for worker in self.workers:
@@ -194,6 +228,12 @@ def ended_how(code: int) -> str:
     if code < 0:
         return f"by {signal.Signals(-code).name}"
     return f"with exit code {code}"
+
+
+def hang_up(process: subprocess.Popen[str]) -> None:
+    """Tell a process that has ended no more; what it said is closed by who reads it to its end."""
+    if process.stdin is not None:
+        process.stdin.close()
 
 
 def end(process: subprocess.Popen[str]) -> None:

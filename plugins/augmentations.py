@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from bnnbench.metrics import UNLABELLED
-from bnnbench.traffic import sent
+from bnnbench.sending import sent
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

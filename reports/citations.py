@@ -11,6 +11,7 @@ import importlib.util
 import inspect
 import re
 from functools import cache
+from importlib.abc import InspectLoader
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bnnbench.entries import BASE, CONFIRM
@@ -120,8 +121,8 @@ def docstrings(module: str) -> dict[str, str]:
     The module itself is not imported; the packages that it is in are.
     """
     try:
-        spec = importlib.util.find_spec(module)
-        code = spec.loader.get_source(module) if spec and spec.loader else ""  # type: ignore[attr-defined]
+        loader = getattr(importlib.util.find_spec(module), "loader", None)
+        code = loader.get_source(module) if isinstance(loader, InspectLoader) else ""
         tree = ast.parse(code or "")
     except Exception:  # whatever a plugin's package or loader may raise
         return {}

@@ -1,4 +1,4 @@
-"""The report's data: what the page's controls compute with, and what ``report.json`` holds.
+"""The report's data: what the page's controls compute with, and what ``report.json`` begins with.
 
     cells    a method on a task: how many runs were asked for and ended, and the seeds of those done
     scores   a metric of a cell's selected networks, a value for each of its seeds

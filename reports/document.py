@@ -17,6 +17,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bnnbench.catalogue import FORMER
+from bnnbench.plugins import describe
 from bnnbench_reports.figures.summaries import points
 from bnnbench_reports.infos import plain
 from bnnbench_reports.tables import one_line
@@ -54,10 +55,14 @@ def told(card: Card) -> dict[str, Any]:
     """Return a figure: what it says, and what it is drawn from; or why it is not there."""
     if card.figure is None:
         return {"name": card.name, "title": card.title, "error": card.error}
-    info = card.figure.info
-    value, longest = plain(points(card.figure.drawing) if info is None else info)
     said = {"name": card.name, "title": card.title, "explanation": card.explanation}
-    return said | {"summary": card.summary, "longest": longest, "info": value}
+    said["summary"] = card.summary
+    try:
+        info = card.figure.info
+        value, longest = plain(points(card.figure.drawing) if info is None else info)
+    except Exception as error:  # whatever a plugin's values may raise
+        return said | {"error": describe(error)}
+    return said | {"longest": longest, "info": value}
 
 
 def described(entries: Sequence[Entry]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -79,7 +84,7 @@ def _configuration(entry: Entry) -> Iterator[tuple[str, Any]]:
 
 
 def _run(entry: Entry) -> dict[str, Any]:
-    known = entry.started_at is not None and entry.finished_at is not None
+    begun, ended = entry.started_at, entry.finished_at
     return {
         "task": entry.task,
         "method": entry.method,
@@ -90,7 +95,7 @@ def _run(entry: Entry) -> dict[str, Any]:
         "state": entry.state,
         "error": one_line(entry.error) if entry.error else "",
         "shared": entry.shared,
-        "seconds": round(entry.finished_at - entry.started_at, 3) if known else None,  # type: ignore[operator]
+        "seconds": None if begun is None or ended is None else round(ended - begun, 3),
         "environment": entry.environment,
     }
 

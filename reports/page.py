@@ -1,6 +1,6 @@
 """The report as one HTML file: all it needs is inside, and nothing is ever fetched.
 
-The same database gives the same bytes. Whatever comes from the database is escaped, and the
+The same database and plugins give the same bytes. Whatever comes from them is escaped, and the
 page's security policy runs no script but the two that are known by their hashes.
 """
 

@@ -17,14 +17,9 @@ from bnnbench.cli.comparisons import p_value
 from bnnbench.comparisons import Comparisons
 from bnnbench.statistics.paired import ALPHA, Cannot
 from bnnbench.statistics.signedranks import smallest
-from bnnbench_reports.readings import (
-    Scores,
-    accuracy_name,
-    differences,
-    noted_tasks,
-    scores,
-    tasks_of,
-)
+from bnnbench_reports.caveats import caveats
+from bnnbench_reports.phrases import NAMED, joined, listed, span
+from bnnbench_reports.readings import Scores, accuracy_name, differences, scores, tasks_of
 from bnnbench_reports.repeat import limits
 
 if TYPE_CHECKING:
@@ -33,8 +28,6 @@ if TYPE_CHECKING:
     from bnnbench.comparisons import Difference
     from bnnbench.results import Results
     from bnnbench.rows import Row
-
-NAMED = 3  #: things that a sentence names one by one
 
 
 def verdict(
@@ -50,7 +43,7 @@ def verdict(
     said = [
         *([best(by_task, accuracy_name(results, judged)), lead(rivals)] if judged else []),
         significance(n, comparisons) if judged else "No finished run has a test accuracy.",
-        joined([*caveats(results), *other_bits(rows), *head_starts(rows)]),
+        joined(caveats(results, rows)),
         limits(results),
     ]
     return [sentence for sentence in said if sentence]
@@ -74,12 +67,12 @@ def best(by_task: Sequence[Sequence[Scores]], accuracy: str) -> str:
     told = [
         f"{method}{'' if place else f' has the best mean test {accuracy}'} on"
         f" {_counted(len(mine), len(firsts), first=not place)}"
-        f" ({_range([each.spread.mean for each in mine])} %)"
+        f" ({span([each.spread.mean for each in mine])} %)"
         for place, (method, mine) in enumerate(_by_method(firsts))
     ]
-    seeds = _range([each.spread.n for each in firsts], "d")
+    seeds = span([each.spread.n for each in firsts], "d")
     return (
-        f"{_listed(told)}; each method is judged in its own mode, with n = {seeds}"
+        f"{listed(told)}; each method is judged in its own mode, with n = {seeds}"
         f" seed{'s' if seeds != '1' else ''} on a task."
     )
 
@@ -100,7 +93,7 @@ def lead(by_task: Sequence[Sequence[Scores]]) -> str:
         f"{_ahead([ranked for ranked in rivals if ranked[0].method == method])}"
         for place, (method, mine) in enumerate(_by_method([ranked[0] for ranked in rivals]))
     ]
-    return f"Among methods judged with binary weights, {_listed(told)}."
+    return f"Among methods judged with binary weights, {listed(told)}."
 
 
 def _lead(first: Scores, second: Scores) -> str:
@@ -120,7 +113,7 @@ def _ahead(rivals: Sequence[Sequence[Scores]]) -> str:
     """By how many points the first of each task leads the next, where that is known."""
     leads = [differences(*ranked[:2]) for ranked in rivals if len(ranked) > 1]
     known = [lead.mean for lead in leads if lead]
-    return f" ({_range(known)} points ahead of the next, paired)" if known else ""
+    return f" ({span(known)} points ahead of the next, paired)" if known else ""
 
 
 def _ranked(found: Sequence[Scores]) -> list[Scores]:
@@ -144,106 +137,6 @@ def _counted(count: int, total: int, *, first: bool) -> str:
     if count == total:
         return "both tasks" if total == 2 else f"all {total} tasks"
     return f"{count} of {total} tasks" if first else str(count)
-
-
-def _range(values: Sequence[float], form: str = ".2f") -> str:
-    """The least and the greatest value, once where they are written alike.
-
-    >>> _range([2.5, 1.0]), _range([1.0]), _range([5, 5], "d")
-    ('1.00 to 2.50', '1.00', '5')
-    """
-    ends = (f"{min(values):{form}}", f"{max(values):{form}}")
-    return " to ".join(dict.fromkeys(ends))
-
-
-def _listed(told: Sequence[str], most: int = NAMED) -> str:
-    """Things one after the other, of many the first, and how many more there are.
-
-    >>> _listed(["a", "b", "c"]), _listed(["a", "b", "c", "d", "e"])
-    ('a, b and c', 'a, b, c and 2 others')
-    """
-    left = len(told) - most
-    items = [*told[:most], *([f"{left} other{'s' if left > 1 else ''}"] if left > 0 else [])]
-    return " and ".join(filter(None, (", ".join(items[:-1]), items[-1])))
-
-
-def joined(clauses: Sequence[str]) -> str:
-    """Return clauses as one sentence, nothing where there is none.
-
-    >>> joined(["the data are synthetic", "2 runs shared the machine"])
-    'The data are synthetic; 2 runs shared the machine.'
-    """
-    text = "; ".join(clauses)
-    return f"{text[0].upper()}{text[1:]}." if text else ""
-
-
-def head_starts(rows: Sequence[Row]) -> list[str]:
-    """Say which methods were trained before, where those of a task were not all alike."""
-    found: dict[str, list[int]] = {}
-    tasks: list[str] = []
-    for task in dict.fromkeys(row.task for row in rows):
-        epochs = {row.method: row.epochs_before for row in rows if row.task == task}
-        if len(set(epochs.values())) > 1:
-            tasks.append(task)
-            for method, count in epochs.items():
-                found.setdefault(method, []).extend([count] if count else [])
-    told = [f"{method} ({_range(counts, 'd')})" for method, counts in found.items() if counts]
-    if not told:
-        return []
-    return [
-        f"on {_listed(tasks)} some methods start from a run that was trained before, and have its"
-        f" epochs besides their own: {_listed(told)}"
-    ]
-
-
-def other_bits(rows: Sequence[Row]) -> list[str]:
-    """Say which methods call weights binary that have more than one bit."""
-    found = {
-        row.method: f"what {row.method} calls binary has {row.weight_bits}-bit weights"
-        for row in rows
-        if row.done and row.mode == "binary" and row.weight_bits != "1"
-    }
-    return [_listed(list(found.values()))] if found else []
-
-
-def caveats(results: Results) -> list[str]:
-    """Return what limits the sentences before: other data, shared time."""
-    entries = results.confirmed()
-    synthetic = sorted({e.task for e in entries if e.facts.get("synthetic")})
-    said = []
-    if synthetic:
-        named = _listed(synthetic)
-        said.append(f"the data of {named} are synthetic, so no published value compares")
-    rest = {task: note for task, note in results.notes.items() if task not in synthetic}
-    said += other_data(noted_tasks(rest))
-    return [*said, *shared_time([entry.shared for entry in entries])]
-
-
-def other_data(noted: Sequence[tuple[str, str]]) -> list[str]:
-    """Say which tasks have other data than the published ones, and what sets them apart.
-
-    >>> other_data([("a", "fewer images"), ("b", "smaller images")])
-    ['the data of a are not quite the published ones: fewer images; of b: smaller images']
-    """
-    if not noted:
-        return []
-    (tasks, note), *others = noted
-    told = [f"the data of {tasks} are not quite the published ones: {note}"]
-    told += [f"of {tasks}: {note}" for tasks, note in others[: NAMED - 1]]
-    left = len(others) - (NAMED - 1)
-    return ["; ".join([*told, *([f"and {left} more"] if left > 0 else [])])]
-
-
-def shared_time(shared: Sequence[bool]) -> list[str]:
-    """Say how many runs shared the machine with others, and what that means for times."""
-    if not any(shared):
-        return []
-    if all(shared):
-        return ["all runs shared the machine with others, so no time is shown; accuracies stand"]
-    return [
-        f"{sum(shared)} of {len(shared)} runs shared the machine with others; they count for"
-        " accuracy and are left out of times"
-    ]
 
 
 def significance(n: int, comparisons: Comparisons) -> str:
@@ -298,7 +191,7 @@ def _clear_by_method(found: Sequence[Difference]) -> list[str]:
     order = sorted(groups.items(), key=lambda item: -len(item[1]))
     told = [
         f"{method} on {len(means)} task{'s' if len(means) > 1 else ''}"
-        f" ({_range(means, '+.2f')} points)"
+        f" ({span(means, '+.2f')} points)"
         for method, means in order
     ]
     left = len(told) - NAMED

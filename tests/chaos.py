@@ -1,8 +1,10 @@
-"""Chaos: a study of several workers, of which any may be killed, stopped or asked to go.
+"""Chaos: studies of several workers, of which any may be killed, stopped or asked to go.
 
-``python -m tests.chaos --seconds 3600 [--storage URL]`` runs a study undisturbed, then again while
-signals fall at random on its workers and their supervisor, and compares the two: every run, trial
-and measurement must be there once, bit for bit. Prints what fell, and ends with 1 on a difference.
+``python -m tests.chaos --seconds 3600 [--postgres | --storage URL]`` runs one study after the other
+until the time is up, each of other seeds and in one database, while signals fall at random on the
+workers and their supervisor. Each is compared with an undisturbed run of it in a database of its
+own: every run, trial and measurement must be there once, bit for bit, and the database consistent.
+Prints what fell, and ends with 1 on a difference, or when a kind of blow never fell.
 """
 
 from __future__ import annotations
@@ -12,102 +14,99 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from bnnbench.store import Store
+import pytest
 
-from .test_tuning import fingerprint, optuna_trials
+from .calm import PATIENCE, Calm, Folder, opened
+from .postgres import running
 
-STUDY = """
-title = "chaos"
-[task]
-name = "t"
-dataset = "digits"
-architecture = {{ name = "mlp", depth = 1, width = 16 }}
-epochs = {epochs}
-batch_size = 100
-[protocol]
-trials = 2
-seeds = {seeds}
-[[methods]]
-method = "real"
-[[methods]]
-method = "bop"
-[[methods]]
-method = "bnew"
-start_from = "relaxed"
-[[methods]]
-method = "bmd"
-[runs.relaxed]
-method = "relaxed"
-"""
-BLOWS = [signal.SIGKILL] * 4 + [signal.SIGTERM] * 2 + [signal.SIGSTOP]
+if TYPE_CHECKING:
+    from bnnbench.store import Store
+
+BLOWS = (signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP)
+KINDS = [(struck, blow) for struck in ("worker", "supervisor") for blow in BLOWS]
+#: dealt once each kind has fallen: mostly workers die
+OFTEN = [*KINDS, *[("worker", signal.SIGKILL)] * 6, *[("worker", signal.SIGTERM)] * 3]
 WHAT = ("runs", "measurements", "trials")
-PATIENCE = 4.0  #: seconds until a worker that is stopped is passed over
+STOPS = (0.5, 1.5 * PATIENCE)  #: seconds for which somebody is stopped: unnoticed, and passed over
+LULL = 20.0  #: seconds that are waited for somebody to get on, at most
+LATEST = 4  #: times the seconds asked for, by which each kind of blow must have fallen
 
 
 class Storm:
-    """A supervisor and its workers, and what falls on them."""
+    """What falls on the supervisors and workers of studies in one database."""
 
-    def __init__(self, folder: Path, workers: int, chance: random.Random) -> None:
-        self.folder, self.workers, self.chance = folder, workers, chance
+    def __init__(self, folder: Folder, seconds: float, workers: int, seed: int) -> None:
+        self.folder, self.seconds, self.workers = folder, seconds, workers
+        self.chance, self.begun = random.Random(seed), time.monotonic()
         self.fallen: Counter[str] = Counter()
-        self.supervisor = self._started()
+        self.seen: set[int] = set()
+        self.left, self.all_fell = self.chance.sample(KINDS, len(KINDS)), False
 
-    def rage(self, seconds: float) -> None:
-        """Let blows fall for so long, or until the study is over."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            time.sleep(self.chance.uniform(0.5, 3.0))
-            if self.supervisor.poll() == 0:
-                return
-            self._strike()
+    @property
+    def is_over(self) -> bool:
+        """Whether the time is up and each kind has fallen, or none will."""
+        spent = time.monotonic() - self.begun
+        return spent > (self.seconds if self.all_fell else LATEST * self.seconds)
+
+    def rage(self, study: str) -> None:
+        """Run a study; let blows fall until it, or the storm, is over."""
+        self.study = study
+        self.supervisor = self._started()
+        with opened(self.folder.url) as store:
+            while self.supervisor.poll() != 0 and not self.is_over:
+                self._wait(store)
+                if self.supervisor.poll() not in (None, 0):  # one worker died too often
+                    self.fallen["supervisor given up"] += 1
+                    self.supervisor = self._started()
+                self._strike()
+
+    def _wait(self, store: Store) -> None:
+        """Let time pass, mostly until somebody gets on: else there were nothing to be lost."""
+        until = time.monotonic() + self.chance.choice([0.0, LULL, LULL])
+        before = epochs(store, self.study)
+        while time.monotonic() < until and self.supervisor.poll() is None:
+            if epochs(store, self.study) != before:
+                break
+            time.sleep(0.1)
+        time.sleep(self.chance.uniform(0.2, 2.0))
 
     def calm(self) -> None:
-        """Let the study come to its end."""
-        if self._ended() != 0:
+        """Let the study come to its end, and all who worked at it go."""
+        if self.supervisor.wait() != 0:
             self.supervisor = self._started()
-            code = self._ended()
-            assert code == 0, (self.folder / "log.txt").read_text()[-2000:]
+            assert self.supervisor.wait() == 0, (self.folder.path / "log.txt").read_text()[-2000:]
+        while any(map(is_alive, self.seen)):
+            time.sleep(0.05)
 
     def _strike(self) -> None:
-        blow = self.chance.choice(BLOWS)
+        """Let the next blow fall; while workers are still being started none does."""
         workers = children(self.supervisor.pid)
-        if not workers:  # they are still being started
+        self.seen.update(workers)
+        if not workers:
             return
-        if self.chance.random() < 0.15:
-            self.fallen[f"supervisor {blow.name}"] += 1
-            if blow is not signal.SIGSTOP:
-                self.supervisor.send_signal(blow)
-                self._ended()
-                self.supervisor = self._started()
-            return
-        struck = self.chance.choice(workers)
-        self.fallen[f"worker {blow.name}"] += 1
-        hit(struck, blow)
+        struck, blow = self.left.pop()
+        target = self.supervisor.pid if struck == "supervisor" else self.chance.choice(workers)
+        hit(target, blow)
+        self.fallen[f"{struck} {blow.name}"] += 1
         if blow is signal.SIGSTOP:
-            time.sleep(self.chance.choice([0.5, 1.5 * PATIENCE]))
-            hit(struck, signal.SIGCONT)
+            time.sleep(self.chance.choice(STOPS))
+            hit(target, signal.SIGCONT)
+        elif struck == "supervisor":
+            self.supervisor.wait()
+            self.supervisor = self._started()  # orphans may still be at their epoch
+        if not self.left:
+            self.left, self.all_fell = self.chance.sample(OFTEN, len(OFTEN)), True
 
     def _started(self) -> subprocess.Popen[bytes]:
         more = ["--workers", str(self.workers), "--checkpoint-every", "0.2"]
-        return started(self.folder, "study", "run", "s", *more)
-
-    def _ended(self) -> int:
-        """The exit code, once its workers are gone too."""
-        workers = children(self.supervisor.pid)
-        code = self.supervisor.wait()
-        for worker in workers:
-            hit(worker, signal.SIGCONT)
-        while any(Path(f"/proc/{worker}/exe").exists() for worker in workers):
-            time.sleep(0.05)
-        return code
+        return self.folder.started("study", "run", self.study, *more)
 
 
 def hit(process: int, what: signal.Signals) -> None:
@@ -116,99 +115,79 @@ def hit(process: int, what: signal.Signals) -> None:
         os.kill(process, what)
 
 
+def is_alive(process: int) -> bool:
+    """Whether a process is there, and not only its exit code."""
+    return Path(f"/proc/{process}/exe").exists()
+
+
 def children(process: int) -> list[int]:
-    """The children of a process."""
+    """The living children of a process."""
     try:
         text = Path(f"/proc/{process}/task/{process}/children").read_text(encoding="ascii")
     except FileNotFoundError:
         return []
-    return [int(word) for word in text.split()]
+    return [child for child in map(int, text.split()) if is_alive(child)]
 
 
-def started(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    """A command of bnnbench under way; what it says goes into a file."""
-    given = {"OMP_NUM_THREADS": "1", "BNNBENCH_LEASE_SECONDS": str(PATIENCE)}
-    with (folder / "log.txt").open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "bnnbench", *arguments],
-            cwd=folder,
-            env={**os.environ, **given},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
-
-
-def contents(store: Store) -> tuple[Any, ...]:
-    """All that must not depend on what fell."""
-    entries = sorted((e.method, e.role, e.number, e.run.key, e.state) for e in store.entries("s"))
-    return entries, fingerprint(store, "s"), optuna_trials(store, "s")
-
-
-def made(folder: Path, storage: str, epochs: int, seeds: int) -> str:
-    """A new study in a folder, and in a database there or elsewhere."""
-    folder.mkdir()
-    (folder / "s.toml").write_text(STUDY.format(epochs=epochs, seeds=seeds))
-    url = storage or str(folder / "bnnbench.db")
-    os.environ["BNNBENCH_STORAGE"] = url
-    assert started(folder, "study", "create", "s", "--from", "s.toml").wait() == 0
-    return url
-
-
-def read(url: str) -> tuple[Any, ...]:
-    """The contents of a database."""
-    store = Store(url, create=False)
-    try:
-        return contents(store)
-    finally:
-        store.engine.dispose()
-
-
-def undisturbed(epochs: int, seeds: int) -> tuple[Any, ...]:
-    """What the study holds when nothing falls."""
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place) / "quiet"
-        url = made(folder, "", epochs, seeds)
-        assert started(folder, "study", "run", "s", "--workers", "2").wait() == 0
-        return read(url)
+def epochs(store: Store, study: str) -> int:
+    """The epochs of all runs of a study so far."""
+    return sum(store.reached(entry.run_id) for entry in store.entries(study))
 
 
 def weather(
-    seconds: float, wanted: tuple[Any, ...], storage: str = "", *, workers: int, **study: int
+    seconds: float, calm: Calm, url: str = "", *, workers: int = 4, seed: int = 0
 ) -> Counter[str]:
-    """Run the study in a storm and compare it with what is wanted; return what fell.
+    """Run studies in a storm and compare each with what is wanted; return what fell.
 
     Raises:
-        AssertionError: the two differ.
+        AssertionError: they differ, the database is not sound, or some kind of blow never fell.
     """
-    seed = study.pop("seed")
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place) / "wild"
-        url = made(folder, storage, **study)
-        storm = Storm(folder, workers, random.Random(seed))
-        storm.rage(seconds)
-        storm.calm()
-        found = read(url)
-        for what, expected, here in zip(WHAT, wanted, found, strict=True):
-            assert expected == here, f"other {what}"
-        return storm.fallen
+        folder = Folder(Path(place), url)
+        storm, number = Storm(folder, seconds, workers, seed), 0
+        while not storm.is_over:
+            number += 1
+            wanted, study = calm.wanted(number), f"s{number}"
+            folder.create(study, calm.text(number))
+            storm.rage(study)
+            storm.calm()
+            for what, expected, found in zip(WHAT, wanted, folder.read(study), strict=True):
+                assert expected == found, f"other {what} in study {number}"
+            print(f"study {number}: {len(wanted[0])} runs equal", flush=True)
+        assert [] == folder.faults()
+    missing = [
+        f"{who} {blow.name}" for who, blow in KINDS if not storm.fallen[f"{who} {blow.name}"]
+    ]
+    assert not missing, f"too quiet: no {', '.join(sorted(missing))}"
+    return storm.fallen
 
 
 def main() -> None:
-    """Let it storm."""
+    """Let it storm.
+
+    Raises:
+        SystemExit: there is no server for ``--postgres``.
+    """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--seconds", type=float, default=120)
-    parser.add_argument("--storage", default="", help="an empty database; a new SQLite file")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--storage", default="", help="an empty database; a new SQLite file")
+    where.add_argument("--postgres", action="store_true", help="a server of its own")
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     given = parser.parse_args()
     print(f"seed {given.seed}", flush=True)
-    study = {"epochs": given.epochs, "seeds": given.seeds}
-    wanted = undisturbed(**study)
-    more = {"workers": given.workers, "seed": given.seed, **study}
-    fallen = weather(given.seconds, wanted, given.storage, **more)
+    with ExitStack() as stack:
+        url = given.storage
+        if given.postgres:
+            try:
+                url = stack.enter_context(running()).database()
+            except pytest.skip.Exception as reason:
+                raise SystemExit(str(reason)) from None
+        calm = Calm(given.epochs, given.seeds)
+        fallen = weather(given.seconds, calm, url, workers=given.workers, seed=given.seed)
     for what, count in sorted(fallen.items()):
         print(f"{count:5d} {what}")
     print("nothing lost, nothing doubled, every bit the same")

@@ -142,6 +142,7 @@ CASES = {
         (network(BinaryActivation(Sign())), squared_hinge()),
         data(),
     ),
+    "diverging": lambda: (real(lr=1e300), (network(), cross_entropy()), data()),
     "bmd": lambda: (bmd(lr=0.1), (network(), cross_entropy()), data()),
     "bnew": lambda: (bnew(relax=0.25, lock=1 / 3), (network(), cross_entropy()), data()),
     "activations that draw": lambda: (

@@ -19,19 +19,18 @@ MLP = Part("mlp", {"depth": 2, "width": 48, "activation": "sign"})
 
 
 @functools.cache
-def images(side: int, train: int = 400, test: int = 150) -> Dataset:
-    """Some of the digits, each pixel as many times as makes them so large."""
+def images(side: int, train: int = 400, test: int = 150, classes: int = 10) -> Dataset:
+    """Some of the digits, from 0 on, each pixel as many times as makes them so large."""
     given = digits()
 
     def large(split, count):
-        pixels = (
-            split.inputs[:count].repeat_interleave(side // 8, 2).repeat_interleave(side // 8, 3)
-        )
-        return Split(pixels.contiguous(), split.targets[:count])
+        chosen = (split.targets < classes).nonzero()[:count, 0]
+        pixels = split.inputs[chosen].repeat_interleave(side // 8, 2)
+        pixels = pixels.repeat_interleave(side // 8, 3)
+        return Split(pixels.contiguous(), split.targets[chosen])
 
-    return Dataset(
-        large(given.train, train), large(given.validation, 50), large(given.test, test), 10
-    )
+    parts = large(given.train, train), large(given.validation, 50), large(given.test, test)
+    return Dataset(*parts, classes)
 
 
 def inked(data: Dataset) -> Dataset:
@@ -78,9 +77,9 @@ def run_of(bench, method="bop", architecture=MLP, epochs=4, seed=1, **hyper) -> 
     )
 
 
-def given_to(architecture, side, train, test):
+def given_to(architecture, side, train, test, classes):
     """What a network is trained on: a U-Net has a class for each pixel."""
-    data = images(side, train, test)
+    data = images(side, train, test, classes)
     return inked(data) if architecture == "unet" else data
 
 
@@ -101,12 +100,15 @@ def train(bench, run):
     return weights(run, training, "binary"), accuracy
 
 
-def trained(method="bop", architecture=MLP, side=8, epochs=4, sizes=(400, 150), **hyper):
+def trained(
+    method="bop", architecture=MLP, side=8, epochs=4, sizes=(400, 150), classes=10, **hyper
+):
     """A trained network in its binary mode, its data, and its test accuracies by mode.
 
-    ``sizes`` are the images to train on and to test with. Each is trained once; the network is a
-    new one each time.
+    ``sizes`` are the images to train on and to test with, of so many classes. Each is trained once;
+    the network is a new one each time.
     """
+    sizes = (*sizes, classes)
     shape = tuple(sorted(architecture.hyperparameters.items()))
     given = (method, architecture.name, shape, epochs, tuple(sorted(hyper.items())), sizes)
     kept, accuracy = _trained(side, *given)

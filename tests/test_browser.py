@@ -79,8 +79,10 @@ def test_a_browser_can_be_required(monkeypatch, required, must, outcome):
     """Without a browser tests are skipped, and fail where somebody says that it must be there."""
     monkeypatch.setenv("BNNBENCH_BROWSER", required)
 
-    with pytest.raises(outcome, match="no browser"):
-        cannot("no browser", must=must)
+    with pytest.raises((pytest.fail.Exception, pytest.skip.Exception), match="none") as caught:
+        cannot("none", must=must)
+
+    assert outcome is type(caught.value)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 from importlib.util import find_spec
@@ -56,6 +57,12 @@ def workers(folder):
     return sorted(found)
 
 
+def parent(process):
+    """The process that has started another."""
+    asking = ["ps", "-o", "ppid=", "-p", str(process)]
+    return int(subprocess.run(asking, capture_output=True, text=True, check=True).stdout)
+
+
 def begun(store):
     """Wait until each of two workers has a run with an epoch in the database."""
     wait_for(lambda: sum(e.state == "running" for e in store.entries("s")) >= 2)
@@ -65,15 +72,19 @@ def begun(store):
 @needs_ray
 @pytest.mark.slow
 def test_a_worker_that_is_killed_is_started_anew(tmp_path, calm, place):
-    """Two workers on a Ray of this machine, one is killed: nothing is lost, nothing doubled."""
+    """A worker is killed, of another Ray's own process: nothing is lost, nothing doubled."""
     folder = make(tmp_path / "s", epochs=30)
     crew = bnnbench("study", "run", "s", "--engine", "ray", "--workers", "2", cwd=folder)
     store = Store(str(folder / "bnnbench.db"))
     begun(store)
     two = workers(folder)
     assert 2 == len(two)
+    task = parent(two[1])
+    assert "ray::" in Path(f"/proc/{task}/cmdline").read_text()
 
     os.kill(two[0], signal.SIGKILL)
+    os.kill(task, signal.SIGKILL)
+    wait_for(lambda: len(set(workers(folder)) - set(two)) == 2)  # Ray has begun both anew
     out = finish(crew)
 
     assert calm == contents(folder)

@@ -101,12 +101,17 @@ def test_tables_by_hand(kept):
 
 def test_operations_by_hand(kept):
     """700 of 1,000 products are 10.9 words: 310.9 operations are left, 3.2 times fewer."""
-    table = deployed.operations_table(deployed.deployed(Results(kept, "s")))
+    found = deployed.deployed(Results(kept, "s"))
+    ((entry, _),) = found
+    table = deployed.operations_table(found)
 
     (row,) = table.rows
     assert len(row) == len(table.columns)
     assert row[2:] == ("1,000", "700", "70.0\u00a0%", "11", "200", "100", "3.2")
     assert DEPLOYED.fewer == pytest.approx(1000 / (700 / 64 + 200 + 100))
+    other = replace(DEPLOYED, macs={"32/1": 30, "32/32": 4})
+    (row,) = deployed.operations_table([deployed.Deployed(entry, other)]).rows
+    assert row[2:] == ("34", "0", "0.0\u00a0%", "0", "0", "34", "1.0")
     assert replace(DEPLOYED, macs={"1/1": 128}).fewer == 64
     assert replace(DEPLOYED, macs={}).fewer == 1
 
@@ -217,6 +222,19 @@ def test_claims_of_several_networks(kept):
     assert found["32"] == "t (a on d): 10.0 to 20.0\u00a0×, 2 networks"
     assert found["23"].startswith("t (a on d), 9 → 5: 3.0\u00a0× in batches of 1, 12.5\u00a0× in")
     assert "9 → 5" not in found["58"]
+
+
+def test_claims_of_layers_of_several_shapes(kept):
+    """Each shape has its numbers."""
+    (each,) = deployed.deployed(Results(kept, "s"))
+    (layer,) = DEPLOYED.layers
+    slow = [t._replace(median=2 * t.median) if t.way == "packed" else t for t in layer.timings]
+    other = replace(DEPLOYED, layers=(replace(layer, shape="9 → 5", timings=tuple(slow)),))
+
+    found = claimed([each, each._replace(found=other)])
+
+    assert "8×6×6 → 16×4×4, 3×3: 6.0\u00a0× in batches of 1," in found["58"]
+    assert "9 → 5: 3.0\u00a0× in batches of 1," in found["58"]
 
 
 def test_claims_that_nothing_stands_beside(kept):

@@ -211,8 +211,8 @@ def test_weights_of_another_network(run, claims, monkeypatch, by, is_kept, tmp_p
         monkeypatch.setattr("bnnbench.packing.again.kept", lambda *_given: None)
     code, out, err = run("export", "s/t/bop/1", "-o", str(path), "--force", "--threads", "1")
     assert (code, err.count("\n")) == (1, 1)
-    within = ", within 1 for rounding," if is_kept else ""
-    assert f"must have the accuracy that is stored of it{within} but run" in err
+    within = ", within 1 for rounding" if is_kept else ""
+    assert f"must have the accuracy that is stored of it{within}, but run" in err
     assert "or run the study anew here" in err
     assert "checked" not in out
     assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"m": "before"}
@@ -340,7 +340,10 @@ def test_show(run, tmp_path):
     assert code == 0
     (row,) = (line for line in out.splitlines() if "binary_dense" in line and "dense1" in line)
     assert row.split() == ["dense1", "binary_dense", "real", "24", "1,536", "192"]
-    assert "one bit a weight 222, thresholds 0, real 544; in float32 7,648" in " ".join(out.split())
+    assert (
+        "one bit a weight 222, thresholds 0, real 544; in float32 7,648: 10.0 times as many"
+        in " ".join(out.split())
+    )
     assert "inputs as prepared by: digits (preprocessing = 'signed')" in out
     assert "from s/t/bop/1, run " in out
     code, _, err = run("packed", "show", "s.toml")

@@ -162,26 +162,56 @@ def quantiles(middle, step, kind="angle"):
 
 
 def test_angles_by_dimension(store, results):
-    """A mark at the layer's fan-in: median, bars to the quantiles, of both kinds of angles."""
+    """A mark at the layer: median, bars to the quantiles, of both kinds of angles."""
     measured = {"fan_in": 64.0} | quantiles(31, 2) | quantiles(91, 4, "angle_apart")
     for seed, more in ((1, -1), (2, 1)):
         own = {m: v + more * (m != "fan_in") for m, v in measured.items()}
         look(store, "ste", seed, *(of(*pair) for pair in own.items()))
     figure = dimension.dimension_figure(results)
 
-    *bands, thin, thick, median = figure.drawing.data
-    assert ((64, 64), (31, 91)) == (median.x, median.y)
-    assert ((64, 64, None) * 2, (27, 35, None, 83, 99, None)) == (thin.x, thin.y)
+    *_, thin, thick, median = figure.drawing.data
+    label = "dense1<br>d = 64"
+    assert ((label, label), (31, 91)) == (median.x, median.y)
+    assert ((label, label, None) * 2, (27, 35, None, 83, 99, None)) == (thin.x, thin.y)
     assert (29, 33, None, 87, 95, None) == thick.y
     assert thin.line.width < thick.line.width
-    assert [32.0, 128.0] == pytest.approx([min(bands[0].x), max(bands[0].x)])
-    assert ["unrelated"] * 2 + ["Gaussian"] * 2 == [b.name.split()[1].strip(",") for b in bands]
-    low, high = stats.beta.ppf([0.05, 0.95], 15.5, 15.5)  # of d = 32, the left end
-    ends = [math.degrees(math.acos(2 * share - 1)) for share in (low, high)]
-    assert pytest.approx(ends) == [bands[0].y[0], bands[0].y[-1]]
+    assert ["ste, 5 to 95 %", "ste, 25 to 75 %", "ste"] == [thin.name, thick.name, median.name]
     assert not figure.drawing.layout.sliders
     assert "slider" not in figure.explanation
     assert "n = 2 seeds: 31.00 (dense1, ste, d = 64)." in figure.summary
+
+
+def test_the_theory_stands_beside_each_layer(store, results):
+    """Once for all methods, of the layer's dimension, in a place of its own."""
+    for method in ("ste", "bop"):
+        measured = [("fan_in", 33.0), *quantiles(31, 2).items()]
+        look(store, method, 1, *(of(*pair) for pair in measured))
+    thin, thick, median, *others = dimension.dimension_figure(results).drawing.data
+
+    shares = stats.beta.ppf([0.05, 0.25, 0.5, 0.75, 0.95], 16, 16)
+    q05, q25, q50, q75, q95 = (math.degrees(math.acos(1 - 2 * share)) for share in shares)
+    assert pytest.approx([q05, q95, q25, q75, q50]) == [*thin.y[:2], *thick.y[:2], *median.y]
+    assert ("theory: two random vectors", True) == (median.name, median.showlegend)
+    gaussian = others[2]
+    assert (gaussian.y[0],) == pytest.approx(probed.gaussian_angle(0.5, np.array([33.0])))
+    groups = [trace.offsetgroup for trace in (median, *others[2::3])]
+    assert [median.name, "theory: Gaussian weights", "ste", "bop"] == groups
+
+
+def test_layers_of_the_same_dimension_are_all_seen(store, results):
+    """Each has its place, the smallest dimension first; of one number there is no theory."""
+    sizes = {"dense1": 1000.0, "dense2": 9.0, "other": 9.0, "single": 1.0}
+    look(store, "ste", 1, *(
+        of(metric, value, layer=layer) for layer, d in sizes.items()
+        for metric, value in {"fan_in": d, **quantiles(31, 2)}.items()
+    ))  # fmt: skip
+    drawing = dimension.dimension_figure(results).drawing
+
+    labels = ["single<br>d = 1", "dense2<br>d = 9", "other<br>d = 9", "dense1<br>d = 1,000"]
+    assert labels == list(drawing.layout.xaxis.categoryarray)
+    assert set(labels) == set(drawing.data[-1].x)
+    assert [True, False, False, False] == np.isnan(drawing.data[2].y).tolist()
+    assert drawing.data[2].y[1] == pytest.approx(90)
 
 
 def test_quantiles_of_unrelated_vectors_are_those_of_random_ones():

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from bnnbench import elementwise, fused, updates
-from bnnbench.elementwise import where
+from bnnbench.elementwise import passed, where
 from bnnbench.latents import Latents
 from bnnbench.updates import OnePass
 from bnnbench_plugins.binarizers import Sign
@@ -192,6 +192,19 @@ def test_numbers_keep_their_places():
     assert [0.375, -1.0, 1.25] == w.tolist()  # w - 0.25 (0.5 g), at least -1
     assert [10.75, 8.0, 12.5] == out.tolist()
     assert 0 == flips
+
+
+@pytest.mark.parametrize("zero", [0.0, -0.0])
+def test_zero_is_a_plus(zero):
+    """A weight that leaves 0 for the negative flips, one that comes to 0 from there flips."""
+    w, g = torch.tensor([zero, -1.0, 1.0]), torch.tensor([2.0, -1.0, 1.0])
+    whole = fused.passing((_least, _twice, passed, False), (2, 0, 3))
+    told = torch.tensor([-9.0, 1.0, 1.0, 0.0, 0.0])
+
+    flips = whole(w, g, torch.empty(3), told, torch.zeros(2, dtype=torch.int32))
+
+    assert [-2, 0, 0] == w.tolist()
+    assert 2 == flips
 
 
 def _halved(w, g, share):

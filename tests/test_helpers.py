@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+import tomllib
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,21 +24,31 @@ from bnnbench.pace import Pace
 from bnnbench.plugins import load_plugins
 from bnnbench.runs import Run
 from bnnbench.store import DONE, Store
+from bnnbench.studyfile import parse_study
 from bnnbench.tuning import StudyRunner
 
 from .test_kill import bnnbench, make
-from .test_tuning import SILENT, study_with
+from .test_tuning import SILENT
 from .test_workers import leases, wait_for, wait_for_epochs, workers_of
 
-EPOCHS = 4
+#: one run of four epochs, of batches of 101 examples: 50 and 51
+SMALL = """
+[task]
+name = "t"
+dataset = "digits"
+architecture = { name = "mlp", depth = 1, width = 16, dropout = 0.1 }
+epochs = 4
+batch_size = 101
+[protocol]
+trials = 0
+seeds = 1
+[[methods]]
+method = "real"
+"""
 
 
 def small_study(store):
-    """One run of four epochs, of batches of 101 examples: 50 and 51."""
-    made = study_with(trials=0, seeds=1)
-    task = made.tasks[0].model_copy(update={"epochs": EPOCHS, "batch_size": 101})
-    changes = {"tasks": (task,), "methods": made.methods[:1]}
-    store.create_study("s", made.model_copy(update=changes), "cmd", "0")
+    store.create_study("s", parse_study(tomllib.loads(SMALL), "small.toml"), "cmd", "0")
 
 
 def ran(url, size, observer=SILENT):

@@ -22,7 +22,7 @@ def draw():
 def tallied(tally, outputs, targets, sizes):
     for o, t in zip(outputs.split(sizes), targets.split(sizes), strict=True):
         tally.add(o, t)
-    return {name: value.item() for name, value in tally.metrics().items()}
+    return {name: float(value) for name, value in tally.metrics().items()}
 
 
 @pytest.mark.parametrize("classes", [11, 30])

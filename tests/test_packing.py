@@ -197,6 +197,25 @@ def test_pooling_after_a_norm_that_rises(random):
     assert torch.equal(made(x), network(x))
 
 
+@pytest.mark.parametrize(
+    "pool",
+    [
+        nn.MaxPool2d(3, 2, padding=1, ceil_mode=True),
+        nn.MaxPool2d((2, 3), (3, 1), dilation=(2, 1)),
+        nn.AvgPool2d(3, 2, padding=1, ceil_mode=True, count_include_pad=False),
+        nn.AvgPool2d((2, 3), (1, 2)),
+    ],
+    ids=str,
+)
+def test_windows(pool, random):
+    """A pooling looks at what torch's looks at, whatever its settings."""
+    layers = [sign(), BinaryConv2d(2, 3, 2, bias=False), pool, nn.Flatten()]
+    count = pool(torch.zeros(1, 3, 6, 5)).numel()
+    made = packed(binarized(nn.Sequential(*layers)), (2, 7, 6), count)
+    x = torch.randn(20, 2, 7, 6, generator=random)
+    torch.testing.assert_close(made(x), nn.Sequential(*layers)(x))
+
+
 def test_what_turns_twice_is_not_folded(random):
     """A sign of what falls and rises stays a sign of real numbers."""
     slope = RPReLU(8)

@@ -12,6 +12,7 @@ import torch
 from bnnbench.errors import UsageError
 from bnnbench.packed.description import Description
 from bnnbench.packed.network import PackedNetwork
+from bnnbench.packed.values import real
 from bnnbench.packing.export import export
 from bnnbench.packing.onnx import Runner, as_onnx, check_extra
 from bnnbench.packing.parity import ParityError
@@ -60,6 +61,24 @@ def test_thresholds_that_fall(tmp_path):
     outputs = PackedNetwork(description, tensors)(inputs)
     assert len(outputs.unique()) > 3
     assert torch.equal(run(inputs), outputs)
+
+
+def test_signs_are_told(tmp_path):
+    """Who watches is told each activation's signs, those of the packed network; outputs stay."""
+    network, data, _ = trained()
+    runs = []
+
+    def form(*given):
+        runs.append(as_onnx(*given))
+        return runs[0]
+
+    made = export(network, data, tmp_path / "m.onnx", form=form)
+    theirs, ours, inputs = {}, {}, batch(data)
+    outputs = runs[0](inputs, theirs.__setitem__)
+    made.packed(inputs, lambda name, value: ours.__setitem__(name, real(value)))
+    assert [*theirs] == ["sign1", "sign2"]
+    assert all(torch.equal(theirs[name], ours[name]) for name in theirs)
+    assert torch.equal(outputs, runs[0](inputs))
 
 
 def test_any_batch(tmp_path):

@@ -30,7 +30,7 @@ from bnnbench.store import CONFIRM, DONE, Store
 from bnnbench.studyfile import parse_study
 from bnnbench.tuning import StudyRunner
 
-from .chaos import contents
+from .calm import contents
 from .conftest import TINY
 from .postgres import ENCODED, PASSWORD, postgres
 from .test_kill import bnnbench, finish, make

@@ -25,10 +25,11 @@ from bnnbench.runs import Part
 from bnnbench.store import BASE, CONFIRM, DIVERGED, DONE, FAILED, TUNE
 from bnnbench.studyfile import parse_study, read_study
 from bnnbench_reports import command, page, records, tables, thinning
+from bnnbench_reports.caveats import head_starts
 from bnnbench_reports.command import report
 from bnnbench_reports.settings import settings_table
 from bnnbench_reports.toml import study_file
-from bnnbench_reports.verdict import head_starts, lead, significance, verdict
+from bnnbench_reports.verdict import lead, significance, verdict
 
 from .small_study import enter, fill, record, study
 

@@ -59,6 +59,24 @@ def test_a_figure_has_what_it_is_drawn_from(store):
     assert "ZeroDivisionError" in bad["error"]
 
 
+def test_data_that_fail_are_said(store):
+    """A stranger's data that cannot be told cost themselves alone; odd things are told as text."""
+    fill(store)
+    drawing = Drawing(Scatter(x=[1], y=[2]))
+
+    class Broken(dict):
+        def items(self):
+            raise RuntimeError("no items")
+
+    odd = Figure("O", "Odd.", drawing, info={"a": {1, 2}, "b": 2 + 1j})
+    broken = Figure("B", "Broken.", drawing, info=Broken(a=1))
+
+    found = documented(store, [("odd", lambda r: odd), ("broken", lambda r: broken)])["figures"]
+
+    assert {"a": "{1, 2}", "b": "(2+1j)"} == found[0]["info"]
+    assert ("RuntimeError: no items", False) == (found[1]["error"], "info" in found[1])
+
+
 def test_every_bundled_figure_is_there(store):
     """Those that the page shows, in its order, each with its data."""
     fill(store)

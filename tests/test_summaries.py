@@ -37,8 +37,6 @@ from bnnbench_reports.figures.summaries import Value, drawn, points, summary
 
 from .small_study import DEPLOYED, enter, fill
 
-OTHERS = ("relaxation", "latents", "angles", "dimension", "dot-products")
-
 
 @pytest.fixture
 def results(store):
@@ -112,8 +110,8 @@ def test_deployment(results, store):
     keep(store, store.entries("s", method="ste")[0].run_id, DEPLOYED)
 
     assert (
-        "Median milliseconds for a batch, n = 30 rounds: of 5 values the highest is 50 ms (ste, fp32,"
-        " batch of 100), the lowest 0.25 ms (ste, bf16, batch of 1)."
+        "Median milliseconds for a batch, n = 30 rounds: of 5 values the highest is 50 ms (ste,"
+        " fp32, batch of 100), the lowest 0.25 ms (ste, bf16, batch of 1)."
     ) == deployment.deployment_figure(Results(store, "s")).summary
 
 
@@ -150,7 +148,7 @@ def test_every_bundled_figure_has_one():
     """On a study that has nearly everything: a sentence with n and numbers, and the info."""
     results, seen = small_results(), []
     for name, draw in bundled():
-        if name in OTHERS or (figure := draw(results)) is None:
+        if (figure := draw(results)) is None:
             continue
         seen.append(name)
         assert figure.info is not None, name
@@ -166,9 +164,11 @@ def test_the_page_says_it_instead_of_the_title(results):
     hostile = '</script><b>&"'
     figure = Figure("Title", "It is explained.", Drawing(), summary=hostile)
 
-    html = page.build(results, [("test-accuracy", scores.scores_figure), ("o", lambda r: figure)])
+    known = [("test-accuracy", scores.scores_figure), ("accuracy", accuracy.accuracy_figure)]
+    html = page.build(results, [*known, ("o", lambda results: figure)])
 
     assert 'role="img" aria-label="Mean test accuracy, n = 2 seeds: of 5 values' in html
+    assert 'role="img" aria-label="Validation accuracy after epoch 3, means' in html
     assert 'role="img" aria-label="&lt;/script&gt;&lt;b&gt;&amp;&#34;"' in html
     assert not re.search('role="img" aria-label="(?:Title|)"', html)
 

@@ -11,8 +11,9 @@ from bnnbench.comparisons import Comparisons
 from bnnbench.results import Results
 from bnnbench.statistics.paired import compare
 from bnnbench.studyfile import parse_study
+from bnnbench_reports.caveats import other_bits, other_data
 from bnnbench_reports.readings import Scores
-from bnnbench_reports.verdict import best, claimed, lead, other_bits, verdict
+from bnnbench_reports.verdict import best, claimed, lead, verdict
 
 from .small_study import record, study
 
@@ -160,6 +161,16 @@ def test_many_methods_with_other_bits():
     assert clause.startswith("what a calls binary has 2-bit weights, what b")
     assert clause.endswith("and 2 others")
     assert [] == other_bits([SimpleNamespace(method="a", done=1, mode="binary", weight_bits="1")])
+
+
+def test_tasks_with_other_data():
+    """Three notes at most stand in the clause, the others are counted."""
+    noted = [(task, f"{task} images") for task in "abcde"]
+
+    (clause,) = other_data(noted)
+
+    assert clause.endswith("ones: a images; of b: b images; of c: c images; and 2 more")
+    assert [] == other_data([])
 
 
 def test_without_a_tested_run_there_is_one_sentence(store):

@@ -14,25 +14,6 @@ from bnnbench.store import Store
 
 from .test_kill import bnnbench, contents, finish, make, wait_for_runs
 
-CRASH = """
-import os
-import torch
-from bnnbench import hookimpl
-
-
-class Crash(torch.optim.SGD):
-    def __init__(self, params, lr: float = 0.1):
-        super().__init__(params, lr=lr)
-
-    def step(self, closure=None):
-        os._exit(70)  # as a fault in native code ends a process
-
-
-@hookimpl
-def register_optimizers(register):
-    register("crash", Crash)
-"""
-
 
 def workers_of(process) -> list[int]:
     """The process numbers of a supervisor's workers."""
@@ -153,38 +134,3 @@ def test_a_worker_that_hangs_is_passed_over(tmp_path, calm, monkeypatch):
     finish(alone)
 
     assert calm == found == contents(folder)
-
-
-@pytest.mark.slow
-def test_a_run_that_ends_its_workers_fails(tmp_path):
-    """A fault in native code costs one run, not the study; the reason names what to look for."""
-    folder = tmp_path / "crash"
-    folder.mkdir()
-    (folder / "crash.py").write_text(CRASH)
-    (folder / "s.toml").write_text(
-        """
-[task]
-dataset = "digits"
-architecture = { name = "mlp", depth = 1, width = 8 }
-epochs = 2
-[protocol]
-seeds = 1
-[[methods]]
-binarizer = "sign"
-optimizer = "crash"
-[[methods]]
-method = "bop"
-[plugins]
-files = ["crash.py"]
-"""
-    )
-    finish(bnnbench("study", "create", "s", "--from", "s.toml", cwd=folder))
-
-    crew = bnnbench("study", "run", "s", "--workers", "1", cwd=folder)
-    out, err = crew.communicate(timeout=400)
-
-    assert 6 == crew.returncode, err
-    assert 4 == out.count("died with exit code 70")
-    states = {method: state for method, *_, state in contents(folder)[0]}
-    assert {"sign-crash": "failed", "bop": "done"} == states
-    assert "4 workers were lost with it after epoch 0" in err

@@ -49,14 +49,14 @@ def worded(count: int, alone: float, shared: float) -> str:
 
     >>> from unittest.mock import patch
     >>> with patch("bnnbench.cli.advice.cores", return_value=8):
-    ...     print(worded(8, 3.2, 1.0))
-    suggested: --workers 8, one thread each: a step on 8 threads is only 3.2 times as fast as on one
+    ...     worded(8, 3.2, 1.0).split(": ")[1:]
+    ['--workers 8, one thread each', 'a step on 8 threads is 3.2 times as fast as on one, just now']
     """
-    share, told = cores() // count, f"{alone:.1f} times as fast as on one"
+    share, told = cores() // count, f"{alone:.1f} times as fast as on one, just now"
     if count * shared < GAIN * alone:
         return f"suggested: one process with all threads: a step on {cores()} of them is {told}"
     threads = "one thread each" if share == 1 else f"{share} threads each"
-    return f"suggested: --workers {count}, {threads}: a step on {cores()} threads is only {told}"
+    return f"suggested: --workers {count}, {threads}: a step on {cores()} threads is {told}"
 
 
 def _for_gpus(runs: int) -> str:

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run", shell_complete=complete)
-@click.option("-o", "--output", metavar="FILE", help="Where to; TASK-METHOD-SEED by default.")
+@click.option(
+    "-o", "--output", metavar="FILE", help="Where to; TASK-METHOD-SEED.FORMAT by default."
+)
 @click.option(
     "--format",
     "form",
@@ -56,10 +58,10 @@ def command(
 ) -> None:
     """Write a run's network with one bit for each binary weight, if it is the same network.
 
-    RUN is STUDY/TASK/METHOD/SEED, or how the run's key begins. Its weights are those that were kept
-    by 'study run --keep-weights'; without them it is trained again, and nothing that is stored of
-    it changes. The file is compared with the trained network on the whole test split before it gets
-    its name.
+    RUN is STUDY/TASK/METHOD/SEED, or how the run's key begins; 'bnnbench export STUDY' says what
+    there is. Its weights are those that were kept by 'study run --keep-weights'; without them it is
+    trained again, and nothing that is stored of it changes. The file is compared with the trained
+    network on the whole test split before it gets its name; 'packed show' says what is in it.
     """
     from bnnbench.cli.run import checkpoints_of
     from bnnbench.cli.runs import find
@@ -244,7 +246,7 @@ def _tell_size(made: Exported, path: Path) -> None:
     size = made.packed.size()
     own = size["binary"] + size["thresholds"] + size["real"]
     click.echo(
-        f"{path}: {path.stat().st_size:,} bytes; weights {own:,} bytes, in float32"
+        f"{path}: {path.stat().st_size:,} bytes, of weights {own:,}; in float32 these take"
         f" {size['float32']:,}: {size['float32'] / own:.1f} times as many (32 if all were one bit)"
     )
     rest = [row for row in made.packed.rows() if row.real and row.operation != "threshold"]

@@ -31,7 +31,7 @@ def show(file: str) -> None:
     click.echo(
         f"inputs {packed.shape}, classes {packed.classes}; weights {own:,} bytes: one bit a weight"
         f" {size['binary']:,}, thresholds {size['thresholds']:,}, real {size['real']:,}; in float32"
-        f" {size['float32']:,}"
+        f" {size['float32']:,}: {size['float32'] / own:.1f} times as many"
     )
     made = packed.description.preprocessing
     how = "raw images become inputs by a table" if made.kind == "bytes" else "inputs as prepared by"
@@ -45,7 +45,7 @@ def _table(packed: PackedNetwork) -> None:
 
     from bnnbench.cli.tables import console, table
 
-    made = table("node", "operation", "gives", "shape", "binary weights", "real numbers", "bytes")
+    made = table("node", "operation", "gives", "shape", "binary weights", "other numbers", "bytes")
     for row in packed.rows():
         shape = " x ".join(map(str, row.shape))
         counts = [f"{n:,}" if n else "" for n in (row.binary, row.real, row.bytes)]

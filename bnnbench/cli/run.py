@@ -128,7 +128,7 @@ def run(
     workbench = Workbench(settings.plugins(study), device, threads, kept, team)
     progress = observer(threads, supervises=engine.supervises, as_worker=as_worker)
     if plan:
-        _plan(StudyRunner(store, name, workbench, progress))
+        _plan(StudyRunner(store, name, workbench, progress), suggests=not engine.supervises)
         return
     places = 0 if as_worker else engine.places
     beside = shared(store, name, take_over=take_over, places=places)
@@ -151,7 +151,7 @@ def run(
         _conclude(store, name, storage)
 
 
-def _plan(runner: StudyRunner) -> None:
+def _plan(runner: StudyRunner, *, suggests: bool) -> None:
     """Say what would be run, and in how many processes."""
     from bnnbench.cli.advice import advice
     from bnnbench.cli.tables import plan_table
@@ -159,7 +159,7 @@ def _plan(runner: StudyRunner) -> None:
     _warn_of_age(runner)
     needs = runner.needs()
     plan_table(runner.name, needs, runner.protocol.seconds)
-    if told := advice(runner, needs):
+    if suggests and (told := advice(runner, needs)):
         click.echo(told)
 
 

@@ -129,7 +129,7 @@ def export(
         provenance: where the network comes from.
         form: writes the file, and returns what answers from it.
         points: by which its accuracy may differ from that of the provenance, in percentage points;
-            one example may always.
+            where that is not 0, by one example at least.
 
     Raises:
         UsageError: something cannot be packed, or the file cannot be written.
@@ -163,9 +163,9 @@ def _settled(provenance: Provenance, found: Compared, points: float) -> Provenan
     """
     stored, measured = provenance.accuracy or 0.0, found.accuracy
     if abs(measured - stored) > (max(points, 100 / found.examples) if points else 0.0):
-        within = f", within {points:g} for rounding," if points else ""
+        within = f", within {points:g} for rounding" if points else ""
         raise BnnbenchError(
-            f"a run's network must have the accuracy that is stored of it{within} but run"
+            f"a run's network must have the accuracy that is stored of it{within}, but run"
             f" {provenance.key} has {stored:.4f} % on the test split, here it is {measured:.4f} %:"
             " the data set, a plugin or torch is another than in training; export it where it was"
             " trained, or run the study anew here"

@@ -69,8 +69,8 @@ class Runner:
     """
 
     def __init__(self, path: Path, signs: Sequence[str] = ()) -> None:
-        self.path, self.signs = path, signs
-        self.session = _session(str(path))
+        self.model, self.signs = path.read_bytes(), signs
+        self.session = _session(self.model)
 
     def __call__(self, inputs: Tensor, watch: Callable[[str, Any], None] | None = None) -> Tensor:
         """Return the outputs of a batch."""
@@ -89,13 +89,13 @@ class Runner:
     def _watched(self) -> Any:
         import onnx
 
-        model = onnx.load(self.path)
+        model = onnx.load_from_string(self.model)
         ends = [onnx.helper.make_tensor_value_info(n, 1, None) for n in self.signs]
         model.graph.output.extend(ends)
         return _session(model.SerializeToString())
 
 
-def _session(model: str | bytes) -> Any:
+def _session(model: bytes) -> Any:
     import onnxruntime
     import torch
 

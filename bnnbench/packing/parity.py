@@ -128,5 +128,5 @@ def compared(
         if is_stray.any():
             found.explain(trained, packed, draft, inputs[is_stray])
         tally.add(want, targets)
-    found.accuracy = tally.metrics()["accuracy"].item()
+    found.accuracy = float(tally.metrics()["accuracy"])
     return found

@@ -60,6 +60,7 @@ def bounds(
     tensors: Mapping[str, NDArray[Any]],
     inputs: Tensor,
     signs: Mapping[str, Tensor],
+    off: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Return by how much the numbers before each sign may differ, by the sign's name.
 
@@ -68,9 +69,10 @@ def bounds(
         tensors: its tensors.
         inputs: of the network, float32 (batch, ...).
         signs: what each sign gave, +1 and -1; these are taken for the results.
+        off: by how much the inputs may differ, likewise; not at all if left out.
     """
     exact = _exact(nodes)
-    near = {INPUT: Near(inputs, torch.zeros_like(inputs))}
+    near = {INPUT: Near(inputs, torch.zeros_like(inputs) if off is None else off)}
     found = {}
     for node in nodes:
         given = [near[name] for name in node.inputs]

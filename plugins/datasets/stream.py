@@ -29,7 +29,7 @@ import torch
 from torch import Generator, Tensor
 
 from bnnbench.environment import cores
-from bnnbench.traffic import sent
+from bnnbench.sending import sent
 from bnnbench_plugins.augmentations import boxes
 from bnnbench_plugins.datasets.photographs import Box, Photograph, read_photograph, square
 

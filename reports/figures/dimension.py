@@ -3,11 +3,12 @@
     unrelated     density proportional to sin(theta)^(d - 2): 90 degrees, narrower as d grows
     binarized     a Gaussian vector and its signs: towards arccos sqrt(2/pi) = 37.07 degrees
 
-Both bands hold 5 to 95 %, the darker ones 25 to 75 %; so do the thin and the thick bars of what the
-probe measured.
+Of both and of what the probe measured there are the median, a thick bar from 25 to 75 % and a thin
+one from 5 to 95 %. Layers stand side by side, the smallest dimension first: many networks have
+several of the same dimension, which would hide each other on an axis of numbers.
 
 source: Anderson and Berg (ICLR 2018), figure 1
-departs from it: its curves are densities at a few dimensions; these are quantiles over all
+departs from it: its curves are densities at a few dimensions; these are quantiles at the layers'
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 
 from bnnbench.interfaces import Figure
 from bnnbench_reports.colours import GREY
+from bnnbench_reports.colours import Look as Style
 from bnnbench_reports.colours import looks as colours
 from bnnbench_reports.figures.drawing import (
     Panel,
@@ -27,6 +29,7 @@ from bnnbench_reports.figures.drawing import (
     panels,
     plain,
     slider,
+    wrapped,
 )
 from bnnbench_reports.figures.summaries import Value, called, summary
 from bnnbench_reports.probed import (
@@ -39,9 +42,10 @@ from bnnbench_reports.probed import (
     short,
     unrelated_angle,
 )
+from bnnbench_reports.readings import tasks_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from bnnbench.results import Results
     from bnnbench_reports.readings import Array
@@ -50,10 +54,13 @@ if TYPE_CHECKING:
 
 KINDS = ("angle", "angle_apart")  #: latent and binary weights; the same in a random order
 METRICS = ["fan_in", *(f"{kind}_q{q:02}" for kind in KINDS for q in QUANTILES)]
-LAWS: dict[str, Law] = {"unrelated": unrelated_angle, "Gaussian": gaussian_angle}
-BANDS = ((5, 95, 0.18), (25, 75, 0.3))  #: quantiles in percent, and how opaque
+LAWS: dict[str, Law] = {"two random vectors": unrelated_angle, "Gaussian weights": gaussian_angle}
+THEORY = {
+    "two random vectors": Style(GREY, "solid", "diamond-open"),
+    "Gaussian weights": Style(GREY, "solid", "star-triangle-up-open"),
+}
+LAYER = "layer, d weights in a filter"
 BARS = ((5, 95, 1.5), (25, 75, 5))  #: quantiles in percent, and pixels
-APART = 1.04  #: times the dimension: from a method to the next, so that all are seen
 
 
 def info(results: Results) -> list[Look]:
@@ -74,14 +81,14 @@ def dimension_figure(results: Results) -> Figure | None:
     return Figure(
         title=f"Distribution of the angles as the dimension grows ({count})",
         explanation=(
-            "Each mark is a layer, at the number d of weights of a filter; methods stand side by"
-            " side. Below: the angle between the latent and the binary weights of its filters."
-            " Above, where it was measured: between the latents and the same binary weights in a"
-            " random order. The mark is the median over the filters, the thick bar holds the middle"
-            " half of them, the thin one 5 to 95 %; means over seeds. Bands hold as much in theory:"
-            " of two random vectors (density proportional to sin(θ)^(d−2), 90 degrees in the"
-            f" middle) and of Gaussian weights and their signs (towards {GAUSSIAN:.2f} degrees). In"
-            " high dimension unrelated vectors are nearly orthogonal: 37 degrees is close."
+            "Layers by the number d of weights of a filter, methods side by side. Below: the angle"
+            " between the latent and the binary weights of a layer's filters. Above, where it was"
+            " measured: between the latents and the same binary weights in a random order. The mark"
+            " is the median over the filters, the thick bar holds the middle half of them, the thin"
+            " one 5 to 95 %; means over seeds. In grey as much in theory: of two random vectors"
+            " (density proportional to sin(θ)^(d−2), 90 degrees in the middle) and, about, of"
+            f" Gaussian weights and their signs (towards {GAUSSIAN:.2f} degrees). In high dimension"
+            " unrelated vectors are nearly orthogonal: 37 degrees is close."
             f"{slid * several} {left_out(results, (x.method for x in found))}"
         ).rstrip(),
         drawing=draw(results, found),
@@ -101,31 +108,38 @@ def dimension_figure(results: Results) -> Figure | None:
 
 
 def draw(results: Results, found: Sequence[Look]) -> Any:
-    """Return the bands of the theory and the marks of the layers, an epoch at a time."""
-    drawing = panels([Panel("", 420)], "weights of a filter (dimension d)", "angle in degrees")
-    sizes = [look.values["fan_in"] for look in found]
-    d = np.geomspace(max(3, min(sizes) / 2), 2 * max(sizes), 40)
+    """Return the bars of the theory and of the methods, side by side, an epoch at a time."""
+    tasks = tasks_of(found)
+    wanted = [Panel(task, 380) for task in tasks]
+    drawing = panels(wanted, LAYER, "angle in degrees", shared=False, gap=100)
     seen: list[Seen | None] = []
-    for name, law in LAWS.items():
-        for low, high, opacity in BANDS:
-            drawing.add_trace(_band(name, law, d, (low, high), opacity))
-            seen.append(None)
-    methods = list(dict.fromkeys(look.method for look in found))
+    for row, task in enumerate(tasks, start=1):
+        here = sorted((x for x in found if x.task == task), key=lambda x: x.values["fan_in"])
+        sizes = {_label(x): x.values["fan_in"] for x in here}
+        for name, law in LAWS.items():
+            for trace in _law(name, law, sizes):
+                drawing.add_trace(trace.update(showlegend=trace.showlegend and row == 1), row, 1)
+                seen.append(None)
+        order = {"categoryorder": "array", "categoryarray": list(sizes)}
+        drawing.update_xaxes(type="category", **order, row=row, col=1)
     last = {(look.task, look.method): look.epoch for look in found}
     named: set[str] = set()
     for (epoch, task, method), mine in _groups(found).items():
         name = method if epoch == last[task, method] else f"{method}, epoch {epoch}"
-        aside = APART ** (methods.index(method) - (len(methods) - 1) / 2)
-        for trace in _marks(mine, aside, colours(results.study)[method]):
-            shown = trace.mode == "markers" and name not in named
-            trace.update(name=plain(name), legendgroup=method, showlegend=shown)
-            drawing.add_trace(trace)
+        for trace in _marks(name, mine, colours(results.study)[method]):
+            trace.update(showlegend=trace.showlegend and name not in named)
+            drawing.add_trace(trace, row=tasks.index(task) + 1, col=1)
             seen.append(Seen(f"{task} {method}", epoch))
         named.add(name)
-    drawing.update_xaxes(type="log", exponentformat="none")
-    drawing.update_yaxes(range=[0, 150])
+    drawing.update_yaxes(rangemode="tozero", dtick=30)
+    drawing.update_layout(scattermode="group", scattergap=0.25)
     slider(drawing, seen)
     return drawing
+
+
+def _label(look: Look) -> str:
+    """The layer with its dimension, as it stands below the axis."""
+    return f"{wrapped(short(look.layer), 14)}<br>d = {look.values['fan_in']:,.0f}"
 
 
 def _groups(found: Sequence[Look]) -> dict[tuple[int, str, str], list[Look]]:
@@ -138,53 +152,56 @@ def _groups(found: Sequence[Look]) -> dict[tuple[int, str, str], list[Look]]:
     return groups
 
 
-def _marks(mine: Sequence[Look], aside: float, look: Any) -> list[Any]:
+def _marks(name: str, mine: Sequence[Look], look: Style) -> list[Any]:
     """The bars and the medians of a method's layers at an epoch."""
+    seen = [(x, kind) for x in mine for kind in KINDS if f"{kind}_q50" in x.values]
+    quantiles = [{q: x.values[f"{kind}_q{q:02}"] for q in QUANTILES} for x, kind in seen]
+    said = f"{mine[0].method}, {mine[0].task}, epoch {mine[0].epoch}"
+    traces = _bars(name, said, look, [_label(x) for x, _ in seen], quantiles)
+    return [
+        trace.update(legendgroup=mine[0].method, offsetgroup=mine[0].method) for trace in traces
+    ]
+
+
+def _law(name: str, law: Law, sizes: Mapping[str, float]) -> list[Any]:
+    """The bars and the medians of random vectors of the layers' dimensions."""
+    d = np.array(list(sizes.values()))
+    rows = {q: law(q / 100, d) for q in QUANTILES}
+    quantiles = [{q: float(rows[q][place]) for q in QUANTILES} for place in range(len(d))]
+    told = f"theory: {name}"
+    traces = _bars(told, told, THEORY[name], list(sizes), quantiles)
+    return [trace.update(legendgroup=told, offsetgroup=told) for trace in traces]
+
+
+def _bars(
+    name: str,
+    said: str,
+    look: Style,
+    labels: Sequence[str],
+    quantiles: Sequence[Mapping[int, float]],
+) -> list[Any]:
+    """A thin bar, a thick one and the median at each label; the medians are in the legend."""
     from plotly.graph_objects import Scatter
 
-    seen = [(x, kind) for x in mine for kind in KINDS if f"{kind}_q50" in x.values]
-    bars = []
-    for low, high, width in BARS:
-        ends = [[x.values[f"{kind}_q{q:02}"] for q in (low, high)] for x, kind in seen]
-        trace = Scatter(
-            x=[place for x, _ in seen for place in (*[x.values["fan_in"] * aside] * 2, None)],
-            y=[value for pair in ends for value in (*pair, None)],
+    bars = [
+        Scatter(
+            x=[x for label in labels for x in (label, label, None)],
+            y=[y for each in quantiles for y in (each[low], each[high], None)],
             mode="lines",
             line={"color": look.colour, "width": width},
+            name=plain(f"{name}, {low} to {high} %"),
+            showlegend=False,
             hoverinfo="skip",
         )
-        bars.append(trace)
+        for low, high, width in BARS
+    ]
     medians = Scatter(
-        x=[x.values["fan_in"] * aside for x, _ in seen],
-        y=[x.values[f"{kind}_q50"] for x, kind in seen],
-        customdata=[
-            [plain(f"{x.method}, {x.task}, {short(x.layer)}"), x.values["fan_in"], x.epoch]
-            for x, _ in seen
-        ],
+        x=labels,
+        y=[each[50] for each in quantiles],
         mode="markers",
-        marker={"color": look.colour, "symbol": look.symbol, "size": 9},
-        hovertemplate=(
-            "%{customdata[0]}<br>d = %{customdata[1]}, epoch %{customdata[2]}:"
-            " median %{y:.2f} degrees<extra></extra>"
-        ),
+        marker={"color": look.colour, "symbol": look.symbol, "size": 7},
+        name=plain(name),
+        showlegend=True,
+        hovertemplate=f"{plain(said)}<br>%{{x}}: median %{{y:.2f}} degrees<extra></extra>",
     )
     return [*bars, medians]
-
-
-def _band(name: str, law: Law, d: Array, ends: tuple[int, int], opacity: float) -> Any:
-    """What lies between two quantiles of the theory, over the dimensions."""
-    from plotly.graph_objects import Scatter
-
-    low, high = (law(end / 100, d) for end in ends)
-    return Scatter(
-        x=np.concatenate([d, d[::-1]]),
-        y=np.concatenate([high, low[::-1]]),
-        fill="toself",
-        mode="lines",
-        line={"color": GREY, "width": 0},
-        fillcolor=GREY,
-        opacity=opacity,
-        name=f"theory: {name}, {ends[0]} to {ends[1]} %",
-        showlegend=False,
-        hoverinfo="skip",
-    )

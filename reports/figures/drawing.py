@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bnnbench_reports.thinning import Thinned
 
 HEAD, FOOT, LEGEND = 50, 60, 50  #: pixels above and below the panels, and for a legend
-GAP = 50  #: pixels between two panels, for ticks and a title
+GAP = 50  #: pixels between two panels
 FEW = 12  #: whole numbers that all have a tick
 STEPS, SLIDER = 12, 90  #: epochs that a slider offers, and its pixels
 
@@ -45,7 +45,7 @@ def panels(
 ) -> Drawing:
     """Return an empty drawing with one panel in each row; the titles of the axes bear the units.
 
-    ``shared`` panels have the same range on the x axis; ``gap``: pixels between two of them.
+    ``shared`` panels have the same range on the x axis; between two there are ``gap`` pixels.
     """
     from plotly.subplots import make_subplots
 

@@ -11,11 +11,12 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bnnbench import traffic
+from bnnbench import readings
 from bnnbench.interfaces import Dataset, Split
 from bnnbench.layers import BinaryConv2d, BinaryLinear
 from bnnbench.measurements import Measurement
 from bnnbench.probes import FlipProbe
+from bnnbench.sending import sent
 from bnnbench.training import DivergedError, Settings, Training
 from bnnbench_plugins.augmentations import augmentation
 from bnnbench_plugins.binaryconnect import binaryconnect
@@ -88,7 +89,7 @@ def asked(monkeypatch):
         times.append(sum(isinstance(value, torch.Tensor) for value in values))
         return [0.0 if isinstance(value, torch.Tensor) else value for value in values]
 
-    monkeypatch.setattr(traffic, "numbers", zeros)
+    monkeypatch.setattr(readings, "numbers", zeros)
     optimizers = import_module("torch.optim.optimizer")
     supported = "_get_fused_kernels_supported_devices"
     monkeypatch.setattr(optimizers, supported, lambda: ["cpu", "cuda", FAR.type])
@@ -173,7 +174,7 @@ def test_the_device_does_object():
     with Copies() as copies:
         torch.ones(3).to(FAR)
         torch.zeros(3, device=FAR).copy_(torch.ones(3))
-        traffic.sent(torch.ones(3), FAR)
+        sent(torch.ones(3), FAR)
     assert {"waits": 2, "free": 1} == copies.seen
 
 
@@ -186,7 +187,7 @@ def test_numbers_are_what_item_gives():
     ]  # fmt: skip
     values = [1, *tensors[:3], 0.5, *tensors[3:]]
 
-    found = traffic.numbers(values)
+    found = readings.numbers(values)
 
     assert [getattr(value, "item", lambda value=value: value)() for value in values] == found
     assert all(type(value) is not torch.Tensor for value in found)

@@ -1,46 +1,27 @@
-"""What goes between the host and the device that trains, so that the host seldom waits.
+"""Numbers that are still on the device that trains, and are read together.
 
-A GPU works through a queue. What is sent to it takes its place in the queue; a number that is asked
-for is there when all before it is done. In an epoch the training asks once, for all its numbers.
+A GPU works through a queue: a number that is asked for is there when all before it is done. In an
+epoch the training asks once, for all its numbers.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    import torch
-    from torch import Tensor
-
     from bnnbench.measurements import Measurement
-
-
-def sent(tensor: Tensor, device: str | torch.device) -> Tensor:
-    """Return what a tensor on the CPU is on a device; nobody waits until it is there.
-
-    >>> import torch
-    >>> order = torch.arange(3)
-    >>> sent(order, "cpu") is order
-    True
-    """
-    import torch
-
-    if torch.device(device).type == "cuda":
-        tensor = tensor.pin_memory()  # from other memory the copy would wait for the queue
-    return tensor.to(device, non_blocking=True)
 
 
 def numbers(values: Sequence[Any]) -> list[float]:
     """Return values, some of them tensors of one number, as numbers: one wait for each device.
 
-    >>> import torch
     >>> numbers([1.5, torch.tensor(3), torch.tensor(0.25)])
     [1.5, 3.0, 0.25]
     """
-    import torch
-
     found = list(values)
     waiting = {place: v for place, v in enumerate(found) if isinstance(v, torch.Tensor)}
     for device in {tensor.device for tensor in waiting.values()}:

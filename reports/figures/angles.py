@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 METRICS = ("angle_mean", "angle_sd")
 DEGREES = "angle in degrees"
+SLANTED = 100  #: pixels below a panel for names that are slanted on a narrow screen
 THEORY = {"Gaussian": GAUSSIAN, "ternary": TERNARY, "uniform": UNIFORM}
 
 
@@ -66,7 +67,8 @@ def angles_figure(results: Results) -> Figure | None:
 def draw(results: Results, found: list[Look]) -> Any:
     """Return a point with a bar for each layer and method."""
     tasks, named = tasks_of(found), set[str]()
-    drawing = panels([Panel(task, 320) for task in tasks], "layer", DEGREES, shared=False)
+    wanted = [Panel(task, 320) for task in tasks]
+    drawing = panels(wanted, "layer", DEGREES, shared=False, gap=SLANTED)
     for row, task in enumerate(tasks, start=1):
         for method in dict.fromkeys(x.method for x in found if x.task == task):
             mine = [x for x in found if (x.task, x.method) == (task, method)]

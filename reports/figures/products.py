@@ -121,7 +121,9 @@ def draw(results: Results, found: list[Plane]) -> Any:
         drawing.add_trace(_diagonal(), **place)
     drawing.update_annotations(font_size=11)
     drawing.update_xaxes(title={"text": "binary, sd", "font": {"size": 10}})
-    drawing.update_yaxes(title={"text": "latent, sd", "font": {"size": 10}})
+    drawing.update_yaxes(title={"text": "latent, sd", "font": {"size": 10}}, col=1)
+    for column in range(2, columns + 1):
+        drawing.update_yaxes(showticklabels=False, col=column)
     drawing.update_xaxes(range=[-WIDTH / 2, WIDTH / 2], showgrid=False, zeroline=False)
     drawing.update_yaxes(range=[-WIDTH / 2, WIDTH / 2], showgrid=False, zeroline=False)
     margin = {"l": 50, "r": 10, "t": head + 15, "b": AXIS}
@@ -158,6 +160,6 @@ def _diagonal() -> Any:
 def _title(results: Results, plane: Plane) -> str:
     look = plane.look
     task = f"{look.task}: " if len(results.study.tasks) > 1 else ""
-    name = wrapped(f"{task}{look.method}, {short(look.layer)}", 24)
+    name = wrapped(f"{task}{look.method}, {short(look.layer)}", 16)
     shuffled = "" if plane.shuffled is None else f" ({plane.shuffled:.2f})"
     return f"{name}<br>r = {plane.r:.2f}{shuffled}"

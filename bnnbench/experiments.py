@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from bnnbench.errors import BnnbenchError, PluginError, UsageError
 from bnnbench.failures import is_out_of_memory
-from bnnbench.helpers import Team
 from bnnbench.methods import unchanged
+from bnnbench.parallel.helpers import Team
 from bnnbench.plugins import describe
 from bnnbench.spaces import hyperparameters, validate
 
@@ -250,7 +250,7 @@ class Workbench:
             check_outputs(run, data, outputs, targets)
             loss(outputs, inputs, targets)
         if self.team.size > 1:
-            from bnnbench.division import divided, few
+            from bnnbench.parallel.division import divided, few
 
             divided(network, loss, few(data.train, run.batch_size, self.team.size), self.team.size)
 

@@ -226,7 +226,7 @@ class Trainer:
         """A block in which other processes train the run, too, where they are asked for."""
         if self.workbench.team.size == 1:
             return nullcontext()
-        from bnnbench.helpers import helped
+        from bnnbench.parallel.helpers import helped
 
         return helped(self.workbench, experiment, training, epoch)
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from bnnbench.interfaces import Dataset, Examples, InferenceMode, Loss, Probe
     from bnnbench.methods import Method
-    from bnnbench.parallel import Parallel
+    from bnnbench.parallel.lockstep import Parallel
     from bnnbench.updates import Way
 
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     Draw = Callable[[Results], Figure | None]
 
-LINE = 15  #: pixels of a line of a panel's title
+LINE, NAME = 15, 21  #: pixels of a line of a panel's title, and of a line of a legend
+SEEN = (None, True)  #: what a trace's visibility is if it is drawn
 #: what JSON in a script element must not hold as it is
 ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 
@@ -66,6 +67,7 @@ def make_card(name: str, draw: Draw, results: Results, note: str = "") -> Card |
             raise TypeError(f"a figure must be a bnnbench.interfaces.Figure, got {type(figure)}")
         if note:
             annotate(figure.drawing, note)
+        make_room(figure.drawing)
         data, height = serialized(figure.drawing)
         summary = str(figure.summary) or drawn(figure.drawing)
     except Exception as error:  # whatever a plugin's figure may raise
@@ -103,6 +105,20 @@ def annotate(drawing: Any, note: str) -> None:
         showarrow=False,
         font_size=12,
     )
+
+
+def make_room(drawing: Any) -> None:
+    """Let a legend below a drawing be as high as its names need on a narrow screen, one a line.
+
+    plotly would cut it at half of the height and let it scroll.
+    """
+    shown = [each for each in drawing.data if each.showlegend is not False and each.visible in SEEN]
+    needed = NAME * len({each.name for each in shown if each.name})
+    layout = drawing.layout
+    if layout.showlegend is False or layout.legend.orientation != "h" or not layout.height:
+        return
+    if needed > layout.height / 2:
+        drawing.update_layout(height=layout.height / 2 + needed, legend_maxheight=needed)
 
 
 def serialized(drawing: Any) -> tuple[Markup, int]:

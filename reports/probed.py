@@ -89,12 +89,12 @@ def _looks(cell: Cell, layer: str, series: Sequence[Series]) -> Iterator[Look]:
         yield Look(*cell, layer, epoch, means, {m: len(numbers) for m, numbers in found.items()})
 
 
-def left_out(results: Results, found: Iterable[Look]) -> str:
-    """Say which methods that have finished runs were not looked at, and why, as far as is known.
+def left_out(results: Results, found: Iterable[str]) -> str:
+    """Say which methods with finished runs are not among those found, and why, if it is known.
 
     A method whose networks have no weights but the binary ones has nothing to be compared.
     """
-    has, modes = {look.method for look in found}, _modes(results)
+    has, modes = set(found), _modes(results)
     without = [m for m in modes if m not in has and modes[m] == {"binary"}]
     others = [m for m in modes if m not in has and modes[m] != {"binary"}]
     none = f"Not applicable, for there is no latent beside the weight: {', '.join(without)}."

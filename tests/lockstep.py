@@ -174,7 +174,7 @@ def begun(case, **settings):
 
 def joins(case, epoch, place):
     """Follow a training of the tests' own process from a checkpoint on."""
-    from bnnbench.parallel import joined
+    from bnnbench.parallel.lockstep import joined
 
     training = begun(case)
     training.probes = []
@@ -209,8 +209,8 @@ def batch(name):
 
 def normalized(name, rank):
     """What two steps of a layer give in a process with its part of the batch, as numpy arrays."""
-    from bnnbench.normalization import WholeNorm
-    from bnnbench.parts import Parts
+    from bnnbench.parallel.normalization import WholeNorm
+    from bnnbench.parallel.parts import Parts
 
     layer, x, grad = batch(name)
     parts = Parts(rank, 2)

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from bnnbench.division import divided, few
 from bnnbench.errors import PluginError, UsageError
 from bnnbench.interfaces import Split
 from bnnbench.layers import BinaryActivation, BinaryLinear
-from bnnbench.parts import Parts, WholeDraws, share
+from bnnbench.parallel.division import divided, few
+from bnnbench.parallel.parts import Parts, WholeDraws, share
 from bnnbench.seeds import RandomState
 from bnnbench_plugins.binarizers import Sign, Stochastic
 from bnnbench_plugins.distillation import attention, hinton

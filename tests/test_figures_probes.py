@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from plotly.graph_objects import Figure as Drawing
+from plotly.graph_objects import Scatter
 from scipy import integrate, stats
 
 from bnnbench.measurements import Measurement
@@ -469,6 +471,23 @@ def test_a_note_stands_above_the_titles(store, results):
     assert heights[0] >= 14 * lines
     assert 22 == heights[1]
     assert all(d.layout.margin.t >= h + 20 for d, h in zip((tall, plain), heights, strict=True))
+
+
+def test_a_legend_of_many_names_is_not_cut():
+    """With more names than half of the height has lines for, there is room for one a line."""
+    few, many = (
+        Drawing(
+            [Scatter(x=[1], y=[1], name=f"m{n % names}", visible=n < names) for n in range(40)],
+            {"height": 430, "legend": {"orientation": "h"}},
+        )
+        for names in (10, 14)
+    )
+    for drawing in (few, many):
+        cards.make_room(drawing)
+
+    assert (430, None) == (few.layout.height, few.layout.legend.maxheight)
+    assert many.layout.legend.maxheight >= 14 * 19  # pixels of a line on a narrow screen
+    assert many.layout.height - many.layout.legend.maxheight >= 430 / 2
 
 
 def test_names_are_short():

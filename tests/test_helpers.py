@@ -13,14 +13,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bnnbench import helpers
 from bnnbench.checkpoints import Checkpoints
 from bnnbench.cli import main
 from bnnbench.cli.crew import slots
 from bnnbench.errors import PluginError
 from bnnbench.experiments import Workbench
-from bnnbench.helpers import Helper, LostProcessError, Task, Team
 from bnnbench.pace import Pace
+from bnnbench.parallel import helpers
+from bnnbench.parallel.helpers import Helper, LostProcessError, Task, Team
 from bnnbench.plugins import load_plugins
 from bnnbench.runs import Run
 from bnnbench.store import DONE, Store

@@ -17,7 +17,7 @@ import torch
 
 from bnnbench.checkpoints import Checkpoints
 from bnnbench.errors import PluginError
-from bnnbench.parallel import joined
+from bnnbench.parallel.lockstep import joined
 from bnnbench.training import DivergedError
 
 from . import lockstep

@@ -112,8 +112,8 @@ def run(
     """
     from bnnbench.cli.crew import CrewProgress, observer, work
     from bnnbench.experiments import Workbench
-    from bnnbench.helpers import Team
     from bnnbench.holding import shared
+    from bnnbench.parallel.helpers import Team
     from bnnbench.tuning import StudyRunner
     from bnnbench.workers import stop_with_supervisor
 

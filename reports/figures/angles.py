@@ -42,6 +42,7 @@ def angles_figure(results: Results) -> Figure | None:
     found = info(results)
     if not found:
         return None
+    left = left_out(results, (x.method for x in found))
     return Figure(
         title=f"Angle between latent and binary weights ({count_of(x.n for x in found)} seeds)",
         explanation=(
@@ -50,7 +51,7 @@ def angles_figure(results: Results) -> Figure | None:
             " deviation over filters. Dashed lines: what independent weights give in high"
             f" dimension, Gaussian {GAUSSIAN:.2f}, ternary {TERNARY:.1f}, uniform {UNIFORM:.0f}"
             " degrees. An angle near 37 says that latents are spread like a Gaussian, not that"
-            f" they were learned; near 0, that they lie at their bounds. {left_out(results, found)}"
+            f" they were learned; near 0, that they lie at their bounds. {left}"
         ).rstrip(),
         drawing=draw(results, found),
         summary=summary(

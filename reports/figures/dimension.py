@@ -89,7 +89,7 @@ def dimension_figure(results: Results) -> Figure | None:
             " (density proportional to sin(θ)^(d−2), 90 degrees in the middle) and, about, of"
             f" Gaussian weights and their signs (towards {GAUSSIAN:.2f} degrees). In high dimension"
             " unrelated vectors are nearly orthogonal: 37 degrees is close."
-            f"{slid * several} {left_out(results, found)}"
+            f"{slid * several} {left_out(results, (x.method for x in found))}"
         ).rstrip(),
         drawing=draw(results, found),
         summary=summary(

@@ -73,7 +73,7 @@ def products_figure(results: Results) -> Figure | None:
         return None
     shown, count = found[:MOST], count_of(plane.look.n for plane in found)
     first = f" The first {MOST} of {len(found)} are drawn." if len(found) > MOST else ""
-    without = left_out(results, [plane.look for plane in found])
+    without = left_out(results, (plane.look.method for plane in found))
     return Figure(
         title=f"Dot products with binary and with latent weights ({count} seeds)",
         explanation=(

@@ -9,7 +9,7 @@ from bnnbench.statistics.paired import ALPHA
 from bnnbench.statistics.ranks import Refusal
 from bnnbench_reports.colours import GREY, looks
 from bnnbench_reports.figures.compared import compared
-from bnnbench_reports.figures.drawing import Panel, panels, plain, wrapped
+from bnnbench_reports.figures.drawing import FEW, Panel, panels, plain, wrapped
 from bnnbench_reports.figures.summaries import Value, summary
 
 if TYPE_CHECKING:
@@ -100,7 +100,8 @@ def draw(results: Results, found: Diagram) -> Drawing:
     names += [f"not told apart: {group.letter}" for group in found.groups]
     axis = {"tickvals": list(range(lines + 1)), "ticktext": names, "range": [lines + 0.5, -0.5]}
     drawing.update_yaxes(axis | {"showgrid": False, "zeroline": False})
-    drawing.update_xaxes(range=[0.8, max(len(found.ranks), 1 + found.critical) + 0.2], dtick=1)
+    last = max(len(found.ranks), 1 + found.critical)
+    drawing.update_xaxes(range=[0.8, last + 0.2], tick0=1, dtick=1 if last <= FEW else 2)
     return drawing
 
 

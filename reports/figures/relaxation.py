@@ -192,17 +192,16 @@ def _legend(found: Sequence[Pair]) -> list[Any]:
     from plotly.graph_objects import Scatter
 
     dashes = {mode: DASHES.get(mode, OTHER) for pair in found for mode in _both(pair)}
-    lines = [
-        {"mode": "lines", "line": {"color": GREY, "dash": dash, "width": 2.5}, "name": mode}
+    entries: list[tuple[str, dict[str, Any]]] = [
+        (mode, {"mode": "lines", "line": {"color": GREY, "dash": dash, "width": 2.5}})
         for mode, dash in sorted(dashes.items())
     ]
-    points = [
-        {"mode": "markers", "marker": {"color": GREY, "symbol": symbol, "size": 9}, "name": mode}
+    entries += [
+        (mode, {"mode": "markers", "marker": {"color": GREY, "symbol": symbol, "size": 9}})
         for mode, symbol in _modes_once(found).items()
     ]
     return [
-        Scatter(x=[None], y=[None], **each | {"name": f"{plain(each['name'])} weights"})
-        for each in [*lines, *points]
+        Scatter(x=[None], y=[None], name=f"{plain(mode)} weights", **look) for mode, look in entries
     ]
 
 

@@ -116,7 +116,7 @@ def _figure(
     places = list(dict.fromkeys((course.task, course.layer) for course in found))
     kept = sorted(spaced(range(len(places)), ROWS))
     first = f" {ROWS} of {len(places)} layers are drawn, evenly spaced." * (len(places) > ROWS)
-    without = f" {left_out(results, found)}" if needed else ""
+    without = f" {left_out(results, (course.method for course in found))}" if needed else ""
     count = count_of(course.n for course in found)
     return Figure(
         title=f"{title} ({count} seeds)",

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from bnnbench.errors import UsageError
-from bnnbench.normalization import plain_norms
-from bnnbench.parts import Parts, WholeDraws, share
+from bnnbench.parallel.normalization import plain_norms
+from bnnbench.parallel.parts import Parts, WholeDraws, share
 from bnnbench.seeds import RandomState
 
 if TYPE_CHECKING:

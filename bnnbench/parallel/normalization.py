@@ -28,7 +28,7 @@ from torch.distributed import all_gather, all_reduce
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bnnbench.parts import Parts
+    from bnnbench.parallel.parts import Parts
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 

@@ -1,8 +1,9 @@
 """One training in several processes: the same steps in all of them, each on its part of a batch.
 
 Every process has the whole network, its latents and its optimizers, reads every batch and draws
-what one process alone would draw. Of a batch of B it takes its part (:mod:`bnnbench.parts`);
-normalizations (:mod:`bnnbench.normalization`) and draws are of the whole batch.
+what one process alone would draw. Of a batch of B it takes its part
+(:mod:`bnnbench.parallel.parts`); normalizations (:mod:`bnnbench.parallel.normalization`) and draws
+are of the whole batch.
 
     L = sum_r s_r L_r       s_r: the part's share of the batch's labels
     dL/dw = sum_r s_r dL_r/dw
@@ -31,10 +32,10 @@ import torch
 from torch import distributed
 from torch.distributed import FileStore  # type: ignore[attr-defined]
 
-from bnnbench.division import WAY_OUT, divided, few
 from bnnbench.errors import PluginError
-from bnnbench.normalization import WholeNorm, plain_norms
-from bnnbench.parts import Parts, WholeDraws, share
+from bnnbench.parallel.division import WAY_OUT, divided, few
+from bnnbench.parallel.normalization import WholeNorm, plain_norms
+from bnnbench.parallel.parts import Parts, WholeDraws, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

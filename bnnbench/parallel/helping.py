@@ -1,6 +1,7 @@
-"""``python -m bnnbench.helping``: a process that trains a run beside the one that holds it.
+"""``python -m bnnbench.parallel.helping``: trains a run beside the process that holds it.
 
-It is started by :mod:`bnnbench.helpers`, which says what is told, and what a helper may touch.
+It is started by :mod:`bnnbench.parallel.helpers`, which says what is told, and what a helper may
+touch.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bnnbench.helpers import Task
+    from bnnbench.parallel.helpers import Task
     from bnnbench.training import Training
 
 
@@ -30,7 +31,7 @@ def main() -> int:
         print(json.dumps(told), file=said, flush=True)
 
     from bnnbench.failures import kind_of
-    from bnnbench.helpers import Task
+    from bnnbench.parallel.helpers import Task
     from bnnbench.plugins import describe
 
     try:
@@ -43,7 +44,7 @@ def main() -> int:
 
 def follow(task: Task, ready: Any) -> None:
     """Train what a task says beside the others; call ``ready`` when all is built."""
-    from bnnbench.parallel import joined
+    from bnnbench.parallel.lockstep import joined
 
     training = _training(task)
     ready()

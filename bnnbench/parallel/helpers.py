@@ -1,8 +1,9 @@
 """The processes that train a run beside the one that holds it: their start, their end, their loss.
 
 The worker that holds a run's lease is the first of its processes. It alone knows the database,
-writes checkpoints, judges and tells; the others (:mod:`bnnbench.helping`) build the same run from
-its description, load the same checkpoint and follow in lockstep. They live as long as the training.
+writes checkpoints, judges and tells; the others (:mod:`bnnbench.parallel.helping`) build the same
+run from its description, load the same checkpoint and follow in lockstep. They live as long as the
+training.
 
 What is told, in lines of JSON: to a helper, once, on its standard input, a :class:`Task`; by it,
 on its standard output, that it is ready, or why it cannot go on. A helper whose standard input
@@ -87,7 +88,7 @@ class Helper:
         self.told: dict[str, Any] = {}
         self.said = (folder / f"said-{task.rank}").open("w+", errors="replace")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "bnnbench.helping"],
+            [sys.executable, "-m", "bnnbench.parallel.helping"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.said,
@@ -158,7 +159,7 @@ def helped(
         LostProcessError: a process died.
         Exception: what a helper could not do.
     """
-    from bnnbench.parallel import joined
+    from bnnbench.parallel.lockstep import joined
 
     helpers: list[Helper] = []
     with tempfile.TemporaryDirectory(prefix="bnnbench-") as folder:

@@ -373,8 +373,9 @@ def test_trends_of_many_layers_are_left_out(store, results, monkeypatch):
 
 
 def test_without_a_dimension_there_are_angles_alone(store, results):
-    """A look that has no fan-in is in the first figure only."""
-    look(store, "ste", 1, of("angle_mean", 31.0))
+    """A look that has no fan-in, or no quantiles, is in the first figure only."""
+    look(store, "ste", 1, of("angle_mean", 31.0), of("fan_in", 64.0))
+    look(store, "bop", 1, *(of(*pair) for pair in quantiles(31, 2).items()))
 
     assert angles.angles_figure(results) is not None
     assert dimension.dimension_figure(results) is None

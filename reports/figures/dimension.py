@@ -158,9 +158,8 @@ def _marks(name: str, mine: Sequence[Look], look: Style) -> list[Any]:
     quantiles = [{q: x.values[f"{kind}_q{q:02}"] for q in QUANTILES} for x, kind in seen]
     said = f"{mine[0].method}, {mine[0].task}, epoch {mine[0].epoch}"
     traces = _bars(name, said, look, [_label(x) for x, _ in seen], quantiles)
-    return [
-        trace.update(legendgroup=mine[0].method, offsetgroup=mine[0].method) for trace in traces
-    ]
+    group = mine[0].method
+    return [trace.update(legendgroup=group, offsetgroup=group) for trace in traces]
 
 
 def _law(name: str, law: Law, sizes: Mapping[str, float]) -> list[Any]:

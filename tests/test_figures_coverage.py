@@ -136,7 +136,16 @@ def probed():
 
 
 UNITS = ("%", "degrees", "seconds", "epoch", "bounds", "sd", "no unit", "points of percent", "÷")
-UNITS += ("share of", "number of", "weights of", "per weight", "per step", "mean rank", "layer", "task")
+UNITS += (
+    "share of",
+    "number of",
+    "weights of",
+    "per weight",
+    "per step",
+    "mean rank",
+    "layer",
+    "task",
+)
 
 
 def axes_of(drawing):

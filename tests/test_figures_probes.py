@@ -154,6 +154,14 @@ def test_angles_of_each_layer(store, results):
     assert figure.explanation.endswith("Not measured: real, bop.")
     heights = [line.y0 for line in figure.drawing.layout.shapes]
     assert [37.07, 34.15, 30.0] == pytest.approx(heights, abs=0.005)
+    assert (0, 45) == figure.drawing.layout.yaxis.range
+
+
+def test_large_angles_are_inside_their_axis(store, results):
+    """With their deviations; the next multiple of five above one degree more ends it."""
+    look(store, "ste", 1, of("angle_mean", 57.0), of("angle_sd", 3.5))
+
+    assert (0, 65) == angles.angles_figure(results).drawing.layout.yaxis.range
 
 
 def quantiles(middle, step, kind="angle"):
@@ -335,7 +343,7 @@ def test_saturation_and_distance_over_the_epochs(store, results):
     layout = figure.drawing.layout
     assert ("0", "1", "2", "10") == layout.xaxis.categoryarray == layout.xaxis4.categoryarray
     assert ["dense1", "dense1", "dense2", "dense2"] == [note.text for note in layout.annotations]
-    assert ("saturated, %", "distance, bounds") == (
+    assert ("saturated, %", "distance to ±1, bounds") == (
         layout.yaxis.title.text,
         layout.yaxis2.title.text,
     )

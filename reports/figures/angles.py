@@ -5,6 +5,7 @@ source: Anderson and Berg (ICLR 2018), figure 2
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from bnnbench.interfaces import Figure
@@ -85,7 +86,8 @@ def draw(results: Results, found: list[Look]) -> Any:
             said = {"text": name, "font": {"size": 10}}
             where = {"annotation_position": "top right", "row": row, "col": 1}
             drawing.add_hline(degrees, line=line, annotation=said, **where)
-    drawing.update_yaxes(range=[0, 45])
+    largest = max(x.values["angle_mean"] + x.values.get("angle_sd", 0.0) for x in found)
+    drawing.update_yaxes(range=[0, max(45, 5 * math.ceil((largest + 1) / 5))])
     drawing.update_xaxes(type="category")
     drawing.update_layout(scattermode="group")
     return drawing

@@ -36,7 +36,7 @@ class Trend(NamedTuple):
 
 
 SATURATED = Trend("latent_saturated", "saturated, %", "%{y:.1f} %", scale=100)
-DISTANCE = Trend("latent_distance", "distance, bounds", "%{y:.3f} bounds")
+DISTANCE = Trend("latent_distance", "distance to ±1, bounds", "%{y:.3f} bounds")
 ANGLE = Trend("angle_mean", "angle, degrees", "%{y:.2f} degrees")
 CORRELATION = Trend("dot_r", "r (no unit)", "r = %{y:.3f}", split="validation")
 

@@ -86,6 +86,18 @@ def test_links_lead_somewhere(document):
         assert (document.parent / target).exists(), target
 
 
+def test_every_module_has_its_room():
+    """docs/design.md names each module and each folder of bnnbench/ once."""
+    text = (ROOT / "docs" / "design.md").read_text().partition("## Where things are")[2]
+    table = text.partition("\n## ")[0].partition("| room |")[2]
+    named = re.findall(r"`(\w+/?)`", table)
+    core = ROOT / "bnnbench"
+    modules = {path.stem for path in core.glob("*.py")} - {"__init__", "__main__"}
+    folders = {f"{path.parent.name}/" for path in core.glob("*/__init__.py")}
+
+    assert sorted(modules | folders) == sorted(named)
+
+
 def test_study_files_of_the_readme_are_accepted():
     """The example is a study whose every component exists; the plugin's own is parsed."""
     example, package, plugin_study = blocks("toml")

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from bnnbench.plugins import Plugins
     from bnnbench.results import Results
+    from bnnbench.rows import Row
     from bnnbench_reports.cards import Draw
 
 #: the page's own script, in the order in which its files are joined
@@ -106,7 +107,7 @@ def rendered(cards: Sequence[Card], known: Mapping[str, Any], told: Mapping[str,
 def facts(results: Results, plugins: Plugins | None = None) -> dict[str, Any]:
     """Return all that the page says besides its figures; with ``plugins``, what to cite."""
     found, study = compared(results), results.study
-    rows, export = found.rows, exports(results)
+    rows = found.rows
     return {
         "name": results.name,
         "title": study.title or results.name,
@@ -134,6 +135,16 @@ def facts(results: Results, plugins: Plugins | None = None) -> dict[str, Any]:
         **packed(results),
         "roles": records.roles(results),
         "environments": records.environments(results),
+        **recorded(results, rows),
+        **repeated(results, plugins),
+        "events": records.events_table(results),
+    }
+
+
+def recorded(results: Results, rows: Sequence[Row]) -> dict[str, Any]:
+    """Return what the page says of every run and its configuration."""
+    export = exports(results)
+    return {
         "settings": tables.noted(settings_table(results), results.notes),
         "runs": tables.noted(records.runs_table(results, rows), results.notes),
         "runs_said": first_said(len(records.of_role(results, CONFIRM)), export),
@@ -141,6 +152,12 @@ def facts(results: Results, plugins: Plugins | None = None) -> dict[str, Any]:
         "bases_said": first_said(
             len(records.of_role(results, BASE)), export, "runs that they build on"
         ),
+    }
+
+
+def repeated(results: Results, plugins: Plugins | None) -> dict[str, Any]:
+    """Return what the page says of how to repeat the study, and of what to cite."""
+    return {
         "commands": commands(results),
         "cited": citations_table(results, plugins),
         "requirements": requirements(results),
@@ -149,7 +166,6 @@ def facts(results: Results, plugins: Plugins | None = None) -> dict[str, Any]:
         "protocol": protocol(results),
         "seeds": seeds(results),
         "file": files_of(results),
-        "events": records.events_table(results),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from itertools import islice
 
 import pytest
@@ -124,11 +125,14 @@ def test_no_step_waits(name, way, precision):
     """In an epoch's steps nothing asks the GPU for a number, augmentation and flips included."""
     augment = augmentation("crop-flip", torch.zeros(3))
     training = begun(name, "cuda", way, augment=augment, dropout=0.2, precision=precision)
-    epochs, steps = iter(training), training._steps
+    epochs, steps, seen = iter(training), training._steps, []
 
     def watched(stretch):
         torch.cuda.set_sync_debug_mode("error")
         try:
+            with pytest.raises(RuntimeError, match="synchronizing"):
+                torch.ones((), device="cuda").item()  # so that somebody who waited would be seen
+            seen.append(stretch.number)
             return steps(stretch)
         finally:
             torch.cuda.set_sync_debug_mode("default")
@@ -136,7 +140,10 @@ def test_no_step_waits(name, way, precision):
     next(epochs)
     next(epochs)  # memory is set up, and what is compiled is
     training._steps = watched
-    next(epochs)
+    (loss,) = (m.value for m in next(epochs) if (m.metric, m.split) == ("loss", "train"))
+
+    assert 1 == len(seen)
+    assert math.isfinite(loss)
 
 
 @both_ways
